@@ -1,0 +1,280 @@
+"""Files that are whole or absent, whatever happens: the few disk habits that store and run share.
+
+A file is written aside, synced, renamed over the old one, and its directory is synced; a directory is
+filled aside, synced file by file, and renamed. So a killed process or a full disk leaves the old or
+the new, never a mix. What a kill does leave behind are files and directories named `.*.tmp`.
+
+JSON written here is legal JSON: the three numbers it cannot spell are the texts "NaN", "Infinity" and
+"-Infinity", and reading turns exactly these texts back into numbers.
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from concord.errors import InputError, RunError, UnavailableError, explain
+
+__all__ = [
+    "aside",
+    "disk_message",
+    "from_json",
+    "lock",
+    "publish_directory",
+    "read_json",
+    "recover_directory",
+    "sync_directory",
+    "to_json",
+    "unlock",
+    "write_all",
+    "write_bytes",
+    "write_json",
+]
+
+_SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_EXCHANGE = 2  # RENAME_EXCHANGE of Linux: two names change places in one step
+_AT_FDCWD = -100
+
+
+def lock(descriptor: int, *, wait: bool = True, shared: bool = False) -> bool:
+    """Take the advisory lock of an open file; without `wait`, return False when another holds it.
+
+    The kernel drops the lock when its holder closes the file or dies, so it can never be stale.
+    """
+    try:
+        import fcntl  # absent on Windows, where importing concord must still work
+    except ImportError as error:
+        raise UnavailableError(
+            explain(
+                "this system has no file locks of the POSIX kind, which the store and runs rely on",
+                accepted="Linux, macOS, or the Windows Subsystem for Linux",
+            )
+        ) from error
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, mode if wait else mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Give back what `lock` took, if anything, keeping the file open."""
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def write_all(descriptor: int, data: bytes | memoryview, *, offset: int) -> None:
+    """Write all of `data` at `offset`, going on after short writes; raises OSError when it cannot."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        if written == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        offset += written
+        rest = rest[written:]
+
+
+def disk_message(error: OSError, *, doing: str, kept: str) -> str:
+    """Say in one sentence what the disk refused, what is still whole, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        do = "free space or raise the quota on that disk, then run the same command again"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        do = "give write permission there, or name another directory"
+    else:
+        do = "look at the disk (its log, its mount), then run the same command again"
+    found = error.strerror or type(error).__name__
+    return explain(f"{doing} failed, and {kept}", found=found, do=do)
+
+
+def sync_directory(path: str | Path) -> None:
+    """Make the names in a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network and FUSE file systems cannot sync a directory; they keep names in order themselves.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def aside(path: str | Path) -> Path:
+    """Name a sibling of `path`, not yet used by anybody, for filling before a rename."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Replace the file's content durably: after a crash at any moment it holds the old or the new."""
+    path = Path(path)
+    temporary = aside(path)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            write_all(descriptor, data, offset=0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            kept = "what stood there before is whole"
+            raise RunError(disk_message(error, doing=f"writing {path}", kept=kept)) from error
+        raise
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write a value as readable JSON, durably; order of keys is kept."""
+    write_bytes(path, (to_json(value, indent=2) + "\n").encode())
+
+
+def read_json(path: str | Path) -> Any:
+    """Read what `write_json` wrote; a file that is absent or is not JSON gives a RunError."""
+    try:
+        return from_json(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(explain(f"{path} cannot be read", found=error.strerror)) from error
+    except ValueError as error:
+        wrong = f"{path} is not JSON text ({error})"
+        raise RunError(explain(wrong, do="restore the file from a copy, or start the run anew")) from error
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """Spell a value as legal JSON (see the top of this file for NaN and the infinities)."""
+    return json.dumps(_spelled(value, at=""), ensure_ascii=True, allow_nan=False, indent=indent)
+
+
+def from_json(text: str) -> Any:
+    """Read what `to_json` spelled; raises ValueError for text that is not JSON."""
+    return _unspelled(json.loads(text))
+
+
+def _spelled(value: object, *, at: str) -> object:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list | tuple):
+        items = cast("list[object]", value)
+        return [_spelled(item, at=f"{at}[{index}]") for index, item in enumerate(items)]
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[object, object]", value).items()
+        for name, _ in pairs:
+            if not isinstance(name, str):
+                wrong = f"a key at {at or 'the top'} is not text, and JSON has no other keys"
+                raise InputError(explain(wrong, found=name, do="write it as text"))
+        return {str(name): _spelled(item, at=f"{at}.{name}") for name, item in pairs}
+    raise InputError(
+        explain(
+            f"the value at {at or 'the top'} cannot be written as JSON",
+            found=type(value).__name__,
+            accepted="None, bool, int, float, str, and lists and mappings of these",
+            do="convert it first, a tensor or array scalar with .item()",
+        )
+    )
+
+
+def _unspelled(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SPELLED.get(value, value)
+    if isinstance(value, list):
+        return [_unspelled(item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {name: _unspelled(item) for name, item in cast("dict[str, Any]", value).items()}
+    return value
+
+
+def publish_directory(filled: str | Path, final: str | Path) -> None:
+    """Make the directory `filled` appear as `final`, synced to disk; an existing `final` is replaced.
+
+    Every file and directory inside is synced first, so the name never stands for half a tree. When
+    anything fails, `final` is as it was and `filled` is left for the caller to remove. Where the
+    system can exchange two names in one step (Linux, on its usual file systems), `final` is never
+    absent; elsewhere a kill in the wrong instant leaves the old tree under a name that
+    `recover_directory`, or the next `publish_directory`, puts back.
+    """
+    filled, final = Path(filled), Path(final)
+    recover_directory(final)
+    try:
+        _sync_tree(filled)
+        old = _put_in_place(filled, final)
+        sync_directory(final.parent)
+        if filled.parent != final.parent:
+            sync_directory(filled.parent)
+    except OSError as error:
+        kept = "what stood there before is whole"
+        raise RunError(disk_message(error, doing=f"publishing {final}", kept=kept)) from error
+    if old is not None:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_directory(final: str | Path) -> None:
+    """Put back the old tree if a crash struck between the two renames of a `publish_directory`."""
+    previous = _previous(Path(final))
+    if previous.is_dir():
+        if Path(final).exists():
+            shutil.rmtree(previous, ignore_errors=True)
+        else:
+            os.rename(previous, final)
+
+
+def _previous(final: Path) -> Path:
+    return final.with_name(f".{final.name}.previous")
+
+
+def _sync_tree(root: Path) -> None:
+    for folder, _, names in os.walk(root, topdown=False, onerror=_raise):
+        for name in names:
+            descriptor = os.open(os.path.join(folder, name), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_directory(folder)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _put_in_place(filled: Path, final: Path) -> Path | None:
+    """Rename, and say where the replaced tree went."""
+    if not final.exists():
+        os.rename(filled, final)
+        return None
+    if _exchange(filled, final):
+        return filled
+    previous = _previous(final)
+    os.rename(final, previous)
+    try:
+        os.rename(filled, final)
+    except OSError:
+        os.rename(previous, final)
+        raise
+    return previous
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step; False where the system or the file system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    names = os.fsencode(first), os.fsencode(second)
+    return rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], ctypes.c_uint(_EXCHANGE)) == 0

@@ -1,0 +1,161 @@
+"""A policy that answers from a script: every flow, judge and protocol can be tried without a model."""
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from concord.errors import CapabilityError, InputError, explain
+from concord.types import Ask, Capability, Finish, Message, Reply, Sampling, Unanswered, Usage
+
+__all__ = ["Line", "Script", "Scripted"]
+
+Line: TypeAlias = str | Reply | Unanswered
+"""One scripted reply: its text, the whole of it, or a failure."""
+Script: TypeAlias = (
+    Line | Mapping[str, Line | Sequence[Line]] | Sequence[Line] | Callable[[Ask], Line | Sequence[Line]]
+)
+
+
+class Scripted:
+    """A deterministic policy that says what a script tells it to, and remembers what it was asked.
+
+    The script is one line, said always; or
+    - a mapping from patterns, searched for in `Prompt.text` in the order given, to a line or a list of
+      lines. Each prompt walks its list in order and starts again at the end; with a seed in the ask it
+      starts at a place that prompt and seed alone decide, so that the same ask has the same replies;
+    - a list of lines, used up in order over all asks;
+    - a function from an ask to a line, or to n of them.
+
+    A single line that stands for several replies is repeated. Text is cut at stop strings and after
+    `max_tokens`, where a word counts as a token; a `Reply` is given as it stands, an `Unanswered` fails
+    its whole ask. `logps`, a function from a word to its log-probability, adds tokens and log-probabilities
+    to text and the capability LP.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        capabilities: Capability = Capability.API,
+        logps: Callable[[str], float] | None = None,
+    ) -> None:
+        self.script = script
+        self.logps = logps
+        self.asks: list[Ask] = []
+        """Every ask that came in, in order; those that were refused are not in it."""
+        self.usage = Usage()
+        """What all asks have cost together, in calls and words."""
+        self._capabilities = capabilities | (Capability.LP if logps else Capability(0))
+        self._said: Counter[str] = Counter()
+
+    @property
+    def capabilities(self) -> Capability:
+        """All that this policy can be asked for."""
+        return self._capabilities
+
+    def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply, ...] | Unanswered]:
+        """Answer all asks, in order; all are checked before the first is answered."""
+        for ask in asks:
+            self._check(ask)
+        return [self._answer(ask) for ask in asks]
+
+    def _check(self, ask: Ask) -> None:
+        """Refuse what is beyond the declared capabilities."""
+        needs = ask.needs | (Capability.LP if ask.sampling.top_logps else Capability(0))
+        if missing := needs & ~self.capabilities:
+            wrong, do = "a scripted policy cannot do what is asked", "declare capabilities=..., or logps=..."
+            accepted = f"capabilities within {_names(self.capabilities)}"
+            raise CapabilityError(explain(wrong, found=_names(missing), accepted=accepted, do=do))
+
+    def _answer(self, ask: Ask) -> tuple[Reply, ...] | Unanswered:
+        self.asks.append(ask)
+        lines = self._lines(ask)
+        # What the ask itself costs stands on its first reply, so that usage adds up over the replies.
+        opening = Usage(calls=1, prompt_tokens=len(ask.prompt.text.split()))
+        failures = [line for line in lines if isinstance(line, Unanswered)]
+        if failures:
+            self.usage += opening
+            return failures[0]
+        replies: list[Reply] = []
+        for line in lines:
+            if not isinstance(line, Unanswered):
+                reply = line if isinstance(line, Reply) else self._spoken(line, ask.sampling)
+                cost = Usage(new_tokens=len(reply.text.split())) + (Usage() if replies else opening)
+                replies.append(replace(reply, usage=cost) if reply.usage == Usage() else reply)
+                self.usage += replies[-1].usage
+        return tuple(replies)
+
+    def _lines(self, ask: Ask) -> list[Line]:
+        """The n lines that the script has for an ask."""
+        match self.script:
+            case str() | Reply() | Unanswered() as line:
+                return [line] * ask.n
+            case Mapping() as table:
+                for pattern, entry in table.items():
+                    if re.search(pattern, ask.prompt.text):
+                        return self._walked(ask, pattern, _listed(entry))
+                wrong, do = "no pattern of the script matches the prompt", "add a pattern; '' matches all"
+                accepted = ", ".join(map(repr, table)) or "nothing"
+                raise InputError(explain(wrong, found=ask.prompt.text, accepted=accepted, do=do))
+            case Sequence() as lines:
+                start = self._said[""]
+                self._said[""] += ask.n
+                if start + ask.n > len(lines):
+                    wrong, accepted = "the script has run out", f"{len(lines)} replies in all"
+                    raise InputError(explain(wrong, found=ask.prompt.text, accepted=accepted, do="add lines"))
+                return list(lines[start : start + ask.n])
+            case _:
+                given = self.script(ask)
+                lines = _listed(given)
+                if lines is given and len(lines) != ask.n:
+                    wrong, accepted = "the script gave another number of replies", f"{ask.n}, or one line"
+                    raise InputError(explain(wrong, found=len(lines), accepted=accepted, do="give n lines"))
+                return list(lines) if len(lines) == ask.n else [*lines] * ask.n
+
+    def _walked(self, ask: Ask, pattern: str, lines: Sequence[Line]) -> list[Line]:
+        """The next n lines of a list, around its end."""
+        if not lines:
+            do = "give it a line, or take the pattern out"
+            raise InputError(
+                explain("a pattern has no lines", found=pattern, accepted="one line or more", do=do)
+            )
+        prompt = repr(ask.prompt)
+        if ask.sampling.seed is None:
+            start = self._said[prompt]
+            self._said[prompt] += ask.n
+        else:
+            start = zlib.crc32(f"{ask.sampling.seed} {prompt}".encode())
+        return [lines[(start + offset) % len(lines)] for offset in range(ask.n)]
+
+    def _spoken(self, text: str, sampling: Sampling) -> Reply:
+        """A reply of this text, as far as the sampling lets it go."""
+        ends = [at for stop in sampling.stop if (at := text.find(stop)) >= 0]
+        text, finish = text[: min(ends, default=len(text))], Finish.STOP
+        words = re.findall(r"\s*\S+", text)
+        if sampling.max_tokens is not None and len(words) > sampling.max_tokens:
+            words = words[: sampling.max_tokens]
+            text, finish = "".join(words), Finish.LENGTH
+        reply = Reply(Message("assistant", text), finish=finish)
+        if self.logps is None:
+            return reply
+        bare = [word.strip() for word in words]
+        logps = tuple(self.logps(word) for word in bare)
+        return replace(
+            reply,
+            tokens=tuple(zlib.crc32(word.encode()) for word in bare),
+            logps=logps,
+            top=tuple(((word, logp),) for word, logp in zip(bare, logps, strict=True))
+            if sampling.top_logps
+            else None,
+        )
+
+
+def _listed(entry: Line | Sequence[Line]) -> Sequence[Line]:
+    return [entry] if isinstance(entry, str | Reply | Unanswered) else entry
+
+
+def _names(capabilities: Capability) -> str:
+    return ", ".join(member.name or "" for member in capabilities)

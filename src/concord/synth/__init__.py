@@ -1,0 +1,29 @@
+"""Building data: what makes a generated instruction new, and the edits from one text to another.
+
+The text form of edits stays in its module: `edits.serialise`, `edits.parse`.
+"""
+
+from concord.synth.edits import Edit, EditChain, apply_edits, edit_chain
+from concord.synth.novelty import (
+    NoveltyPool,
+    RougeL,
+    Similar,
+    instruction_problems,
+    is_novel,
+    most_similar,
+    rouge_l,
+)
+
+__all__ = [
+    "Edit",
+    "EditChain",
+    "NoveltyPool",
+    "RougeL",
+    "Similar",
+    "apply_edits",
+    "edit_chain",
+    "instruction_problems",
+    "is_novel",
+    "most_similar",
+    "rouge_l",
+]

@@ -1,0 +1,471 @@
+"""The kinds of item, as typed views of it.
+
+`Kind.of(...)` makes a view from what people write and refuses what contradicts itself; `.item()` stores
+it; `view(item)` sees any item as the one kind it is. The two are exact inverses: `view(v.item()) == v`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Self, TypeAlias, assert_never
+
+from concord.errors import ConversionError, InputError, explain
+from concord.types import (
+    JSON,
+    Item,
+    Label,
+    Message,
+    Origin,
+    Part,
+    Preference,
+    Prompt,
+    PromptLike,
+    Ranks,
+    Ratings,
+    SegmentPreference,
+    Shown,
+    StepLabels,
+    Text,
+    TurnRewards,
+    Turns,
+    TurnsLike,
+    Utilities,
+    as_prompt,
+    as_turns,
+)
+
+__all__ = [
+    "Candidates",
+    "Comparison",
+    "Demonstration",
+    "Dialogue",
+    "Judgement",
+    "Kind",
+    "Ranking",
+    "Rating",
+    "SegmentComparison",
+    "Steps",
+    "Task",
+    "Trajectory",
+    "View",
+    "demand",
+    "shown",
+    "split_shared_prefix",
+    "view",
+]
+
+Kind: TypeAlias = Literal[
+    "task",
+    "candidates",
+    "demonstration",
+    "dialogue",
+    "comparison",
+    "segment_comparison",
+    "ranking",
+    "judgement",
+    "rating",
+    "steps",
+    "trajectory",
+]
+"""The names of the kinds, as `View.kind` has them."""
+
+_Stored: TypeAlias = tuple[tuple[Turns, ...], Utilities]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row(ABC):
+    """What all kinds share: a prompt, and a way back to the stored row."""
+
+    prompt: Prompt
+
+    @abstractmethod
+    def _stored(self) -> _Stored:
+        """The replies and utilities of the item that this view shows."""
+
+    def item(self, *, meta: Mapping[str, JSON] | None = None, origin: Origin | None = None) -> Item:
+        """The item that this view shows."""
+        return Item(self.prompt, *self._stored(), meta=meta or {}, origin=origin)
+
+    def _checked(self) -> Self:
+        """The view itself, once it is known that an item can hold it."""
+        self.item()
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Task(_Row):
+    """A prompt alone: something to be answered."""
+
+    kind: ClassVar[Kind] = "task"
+
+    def _stored(self) -> _Stored:
+        return (), None
+
+    @classmethod
+    def of(cls, prompt: PromptLike) -> Self:
+        """A task from what people write."""
+        return cls(as_prompt(prompt))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates(_Row):
+    """Replies to one prompt, of which nothing is known yet."""
+
+    replies: tuple[Turns, ...]
+    kind: ClassVar[Kind] = "candidates"
+
+    def _stored(self) -> _Stored:
+        return self.replies, None
+
+    @classmethod
+    def of(cls, prompt: PromptLike, replies: Sequence[TurnsLike]) -> Self:
+        """Candidates from what people write: one entry for each reply."""
+        return cls(as_prompt(prompt), _replies(replies))
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration(_Row):
+    """One reply of one turn, shown as an example to imitate."""
+
+    reply: Turns
+    kind: ClassVar[Kind] = "demonstration"
+
+    def _stored(self) -> _Stored:
+        return (self.reply,), Shown()
+
+    @classmethod
+    def of(cls, prompt: PromptLike, reply: TurnsLike) -> Self:
+        """A demonstration from what people write."""
+        turns = _reply(reply)
+        demand(len(turns) == 1, "a demonstration has one turn", len(turns), "1 turn", "make it a Dialogue")
+        return cls(as_prompt(prompt), turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue(_Row):
+    """One reply of several turns, shown as an example to imitate."""
+
+    turns: Turns
+    kind: ClassVar[Kind] = "dialogue"
+
+    def _stored(self) -> _Stored:
+        return (self.turns,), Shown()
+
+    @property
+    def trained(self) -> tuple[bool, ...]:
+        """For each turn whether it is learned from: as its message says, or if it is the assistant's."""
+        marks = ((turn.trained, turn.role == "assistant") for turn in self.turns)
+        return tuple(default if mark is None else mark for mark, default in marks)
+
+    @classmethod
+    def of(cls, prompt: PromptLike, turns: Sequence[Message]) -> Self:
+        """A dialogue from the turns that follow its prompt, at least one of them learned from."""
+        made = cls(as_prompt(prompt), _reply(turns))
+        several, roles = len(made.turns) > 1, [turn.role for turn in made.turns]
+        demand(several, "a dialogue has several turns", len(roles), "2 or more", "make it a Demonstration")
+        wrong, do = "no turn of the dialogue is trained", "add an assistant turn, or mark a turn trained"
+        demand(any(made.trained), wrong, roles, "at least one turn to learn from", do)
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(_Row):
+    """Two replies and the probability that the first is the better one.
+
+    1 and 0 are sure, 0.5 is a tie, the rest is a soft preference. `votes` are the counts behind it, as
+    (for the first, ties, for the second).
+    """
+
+    first: Turns
+    second: Turns
+    preference: float = 1.0
+    votes: tuple[int, int, int] | None = None
+    kind: ClassVar[Kind] = "comparison"
+
+    def _stored(self) -> _Stored:
+        return (self.first, self.second), Preference(self.preference, self.votes)
+
+    @property
+    def tie(self) -> bool:
+        """Whether neither reply is the better one."""
+        return self.preference == 0.5
+
+    @property
+    def chosen(self) -> Turns:
+        """The better reply; of a tie there is none, and asking is an error."""
+        return self._ordered()[0]
+
+    @property
+    def rejected(self) -> Turns:
+        """The worse reply; of a tie there is none, and asking is an error."""
+        return self._ordered()[1]
+
+    def _ordered(self) -> tuple[Turns, Turns]:
+        if self.tie:
+            wrong, do = "a tie has no chosen reply", "look at `tie` first, or use first and second"
+            raise ConversionError(
+                explain(wrong, found=self.preference, accepted="a preference other than 0.5", do=do)
+            )
+        return (self.first, self.second) if self.preference > 0.5 else (self.second, self.first)
+
+    @classmethod
+    def of(
+        cls,
+        prompt: PromptLike,
+        first: TurnsLike,
+        second: TurnsLike,
+        *,
+        preference: float | None = None,
+        votes: tuple[int, int, int] | None = None,
+    ) -> Self:
+        """A comparison from what people write; without preference or votes the first reply is chosen.
+
+        Votes give the preference (for the first + ties / 2) / all.
+        """
+        made = cls(
+            as_prompt(prompt), _reply(first), _reply(second), 1.0 if preference is None else preference
+        )
+        if votes is not None:
+            made = cls(made.prompt, made.first, made.second, _share(votes), votes)
+            agree = preference is None or abs(preference - made.preference) < 1e-9
+            demand(
+                agree, "preference and votes differ", (preference, votes), "either", "leave one of them out"
+            )
+        wrong, do = "a reply is preferred to itself", "leave the row out, or give a preference of 0.5"
+        demand(made.tie or made.first != made.second, wrong, made.preference, "two different replies", do)
+        return made._checked()
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentComparison(_Row):
+    """Two stretches of behaviour, compared as a whole; their own steps are the actions."""
+
+    first: Turns
+    second: Turns
+    preference: float = 1.0
+    kind: ClassVar[Kind] = "segment_comparison"
+
+    def _stored(self) -> _Stored:
+        return (self.first, self.second), SegmentPreference(self.preference)
+
+    @classmethod
+    def of(cls, prompt: PromptLike, first: TurnsLike, second: TurnsLike, *, preference: float = 1.0) -> Self:
+        """A segment comparison from what people write."""
+        return cls(as_prompt(prompt), _reply(first), _reply(second), preference)._checked()
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking(_Row):
+    """Replies and their ranks: 1 the best, equal ranks for ties."""
+
+    replies: tuple[Turns, ...]
+    ranks: tuple[int, ...]
+    kind: ClassVar[Kind] = "ranking"
+
+    def _stored(self) -> _Stored:
+        return self.replies, Ranks(self.ranks)
+
+    @property
+    def ordered(self) -> tuple[Turns, ...]:
+        """The replies, best first; those that tie stay in the order they were given in."""
+        return tuple(
+            reply for _, reply in sorted(zip(self.ranks, self.replies, strict=True), key=lambda pair: pair[0])
+        )
+
+    @classmethod
+    def of(
+        cls, prompt: PromptLike, best_first: Sequence[TurnsLike], *, ranks: Sequence[int] | None = None
+    ) -> Self:
+        """A ranking from replies, best first; or in any order, with the rank of each."""
+        replies = _replies(best_first)
+        given = tuple(range(1, len(replies) + 1) if ranks is None else ranks)
+        wrong, do = "the ranks order nothing", "give ranks that differ, or make it Candidates"
+        demand(len(set(given)) > 1, wrong, given, "at least two different ranks", do)
+        return cls(as_prompt(prompt), replies, given)._checked()
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement(_Row):
+    """One reply, and whether it is desirable."""
+
+    reply: Turns
+    desirable: bool
+    kind: ClassVar[Kind] = "judgement"
+
+    def _stored(self) -> _Stored:
+        return (self.reply,), Label(self.desirable)
+
+    @classmethod
+    def of(cls, prompt: PromptLike, reply: TurnsLike, *, desirable: bool) -> Self:
+        """A judgement from what people write; 1 and 0 will do for true and false."""
+        demand(desirable in (True, False), "not a label", desirable, "true or false", "say which it is")
+        return cls(as_prompt(prompt), _reply(reply), bool(desirable))
+
+
+@dataclass(frozen=True, slots=True)
+class Rating(_Row):
+    """Replies and their scores, higher is better, with scores by aspect where they were given apart."""
+
+    replies: tuple[Turns, ...]
+    scores: tuple[float, ...]
+    aspects: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    kind: ClassVar[Kind] = "rating"
+
+    def _stored(self) -> _Stored:
+        return self.replies, Ratings(self.scores, self.aspects)
+
+    @classmethod
+    def of(
+        cls,
+        prompt: PromptLike,
+        replies: Sequence[TurnsLike],
+        scores: Sequence[float],
+        *,
+        aspects: Mapping[str, Sequence[float]] | None = None,
+    ) -> Self:
+        """A rating from what people write: a score for each reply, and of each aspect too."""
+        parts = {name: tuple(values) for name, values in (aspects or {}).items()}
+        return cls(as_prompt(prompt), _replies(replies), tuple(scores), parts)._checked()
+
+
+@dataclass(frozen=True, slots=True)
+class Steps(_Row):
+    """One reply whose parts are its steps, with a label in [0, 1] for each, None where not judged."""
+
+    reply: Turns
+    labels: tuple[float | None, ...]
+    kind: ClassVar[Kind] = "steps"
+
+    def _stored(self) -> _Stored:
+        return (self.reply,), StepLabels(self.labels)
+
+    @property
+    def steps(self) -> tuple[Part, ...]:
+        """The steps, in order."""
+        return tuple(part for turn in self.reply for part in turn.parts)
+
+    @classmethod
+    def of(cls, prompt: PromptLike, steps: Sequence[str], labels: Sequence[float | None]) -> Self:
+        """Labelled steps from texts, which are joined as they stand: line ends between them are theirs."""
+        demand(not isinstance(steps, str), "steps in one text", steps, "a list of texts", "split the text")
+        reply = _reply(Message("assistant", tuple(Text(step) for step in steps)))
+        return cls(as_prompt(prompt), reply, tuple(labels))._checked()
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory(_Row):
+    """One reply whose turns earn rewards, None for turns that earn nothing of their own."""
+
+    turns: Turns
+    rewards: tuple[float | None, ...]
+    kind: ClassVar[Kind] = "trajectory"
+
+    def _stored(self) -> _Stored:
+        return (self.turns,), TurnRewards(self.rewards)
+
+    @property
+    def total(self) -> float:
+        """The sum of the rewards."""
+        return sum(reward for reward in self.rewards if reward is not None)
+
+    @classmethod
+    def of(cls, prompt: PromptLike, turns: TurnsLike, rewards: Sequence[float | None]) -> Self:
+        """A trajectory from the turns that follow its prompt, and a reward (or None) for each."""
+        return cls(as_prompt(prompt), _reply(turns), tuple(rewards))._checked()
+
+
+View: TypeAlias = (
+    Task
+    | Candidates
+    | Demonstration
+    | Dialogue
+    | Comparison
+    | SegmentComparison
+    | Ranking
+    | Judgement
+    | Rating
+    | Steps
+    | Trajectory
+)
+
+
+def view(item: Item) -> View:
+    """See an item as the one kind it is."""
+    prompt, replies = item.prompt, item.replies
+    match item.utilities:
+        case None:
+            return Candidates(prompt, replies) if replies else Task(prompt)
+        case Shown():
+            return shown(prompt, replies[0])
+        case Preference(first, votes):
+            return Comparison(prompt, replies[0], replies[1], first, votes)
+        case SegmentPreference(first):
+            return SegmentComparison(prompt, replies[0], replies[1], first)
+        case Ranks(ranks):
+            return Ranking(prompt, replies, ranks)
+        case Label(desirable):
+            return Judgement(prompt, replies[0], desirable)
+        case Ratings(scores, aspects):
+            return Rating(prompt, replies, scores, aspects)
+        case StepLabels(labels):
+            return Steps(prompt, replies[0], labels)
+        case TurnRewards(rewards):
+            return Trajectory(prompt, replies[0], rewards)
+        case _:
+            assert_never(item.utilities)
+
+
+def split_shared_prefix(
+    first: Sequence[Message], second: Sequence[Message]
+) -> tuple[Prompt, tuple[Turns, Turns]]:
+    """Take the shared beginning of two conversations for the prompt, and what is left for the replies.
+
+    Preference rows often carry the prompt inside both sides. The prompt never ends with an assistant
+    turn, so that each reply begins with one, and each reply keeps at least one turn.
+    """
+    shortest = min(len(first), len(second))
+    cut = next((at for at in range(shortest) if first[at] != second[at]), shortest - 1)
+    while cut > 0 and first[cut - 1].role == "assistant":
+        cut -= 1
+    roles = tuple(message.role for message in (*first[:1], *second[:1]))
+    do = "give the prompt a column of its own"
+    demand(cut > 0, "the two sides share no prompt", roles, "the same first turns, then a reply each", do)
+    return Prompt(tuple(first[:cut])), (tuple(first[cut:]), tuple(second[cut:]))
+
+
+# --- what people write ------------------------------------------------------------------------------------
+
+
+def demand(holds: bool, wrong: str, found: object, accepted: str, do: str) -> None:
+    """Refuse input that contradicts itself."""
+    if not holds:
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+
+
+def _reply(turns: TurnsLike) -> Turns:
+    """A reply that says something."""
+    reply = as_turns(turns)
+    says = any(m.reasoning or m.tool_calls or any(part != Text("") for part in m.parts) for m in reply)
+    do = "leave the row out, or give the reply a text"
+    demand(says, "a reply is empty", turns, "text, typed parts or a tool call", do)
+    return reply
+
+
+def _replies(replies: Sequence[TurnsLike]) -> tuple[Turns, ...]:
+    """One or more replies; a text is a list of its letters to Python, and never meant as one."""
+    several = not isinstance(replies, str) and len(replies) > 0
+    demand(several, "not a list of replies", replies, "a list with one or more", "put the replies in a list")
+    return tuple(_reply(reply) for reply in replies)
+
+
+def _share(votes: tuple[int, int, int]) -> float:
+    """The share of the votes that the first reply won; a tie counts half for each."""
+    valid = len(votes) == 3 and min(votes) >= 0 and sum(votes) > 0
+    accepted = "three counts (for the first, ties, for the second), not all zero"
+    demand(valid, "the votes say nothing", votes, accepted, "leave the row out, or give the counts")
+    return (votes[0] + votes[1] / 2) / sum(votes)
+
+
+def shown(prompt: Prompt, reply: Turns) -> Demonstration | Dialogue:
+    """A shown reply as the kind its number of turns makes it."""
+    return Demonstration(prompt, reply) if len(reply) == 1 else Dialogue(prompt, reply)

@@ -1,0 +1,496 @@
+"""One suite over every objective, driven by the case table: its claims are true, and no row is missing."""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, get_type_hints
+
+import pytest
+import torch
+from torch import Tensor
+
+import concord.objectives as ob
+from concord.tensors import (
+    Logits,
+    Pairs,
+    PairValues,
+    Ranked,
+    RankedRewards,
+    Record,
+    ReferencedPairs,
+    ReferencedReplies,
+    RewardPairs,
+    Rollouts,
+    RunningMean,
+    Tokens,
+)
+from tests.objectives.cases import CASES, LN2, Case
+from tests.objectives.examples import losses, make, take
+from tests.objectives.worked import VECTORS
+
+SEEDS = range(5)
+each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def having(claim: Callable[[Case], Any]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", [c for c in CASES if claim(c)], ids=lambda case: case.name)
+
+
+def is_a(case: Case, kinds: Any) -> bool:
+    return isinstance(kind_of(case), type) and issubclass(kind_of(case), kinds)
+
+
+def kind_of(case: Case) -> Any:
+    return next(iter(get_type_hints(case.objective).values()))
+
+
+def changed(record: Any, change: Callable[[str, Tensor, str], Tensor], side: str = "") -> Any:
+    """A copy of a record with its tensors changed: by field name, value, and side where there are two."""
+    if isinstance(record, Tensor):
+        return change("logits", record, side)
+    new = {}
+    for f in fields(record):
+        value = getattr(record, f.name)
+        if isinstance(value, Record):
+            new[f.name] = changed(value, change, f.name)
+        elif isinstance(value, Tensor):
+            new[f.name] = change(f.name, value, side)
+    return replace(record, **new)
+
+
+# --- the table is whole -----------------------------------------------------------------------------------
+
+
+def test_every_objective_has_a_case() -> None:
+    public = {
+        n
+        for n in ob.__all__
+        if inspect.isfunction(f := getattr(ob, n)) and "minimises" in ob.describe(f).notes
+    }
+    assert {case.name for case in CASES} == public
+    assert len(CASES) == len(public)
+
+
+@each
+def test_a_case_names_its_worked_value(case: Case) -> None:
+    known = {e["name"] for e in VECTORS["vectors"]}
+    assert case.vectors or case.by_hand
+    assert set(case.vectors) <= known
+    assert not case.optimum or case.optimum in {e["name"] for e in VECTORS["bandits"]}
+
+
+# --- values -----------------------------------------------------------------------------------------------
+
+
+def test_by_hand_dpo_nll() -> None:
+    side = replies_of([-3.0, -6.0], [2, 4], [-3.0, -6.0])
+    rows = ob.dpo_nll(ReferencedPairs(side, side), alpha=2.0)
+    assert rows.mean().item() == pytest.approx(LN2 + 2.0 * 1.5)
+
+
+def replies_of(logp: list[float], length: list[int], ref: list[float]) -> Any:
+    t = torch.tensor
+    return ReferencedReplies(t(logp, dtype=torch.float64), t(length), t(ref, dtype=torch.float64))
+
+
+def test_by_hand_psi_po() -> None:
+    pairs = ReferencedPairs(replies_of([-1.0], [1], [-2.0]), replies_of([-2.7], [1], [-2.0]))
+    psi = PairValues(torch.tensor([0.9]).double(), torch.tensor([0.4]).double())
+    assert ob.psi_po(pairs, psi=psi, tau=0.5).item() == pytest.approx(0.49)
+
+
+def test_by_hand_bco() -> None:
+    replies = replies_of([-2.0, -6.0], [1, 1], [-5.0, -5.0])
+    empty = RunningMean.empty(replies.logp)
+    rows, (good, bad) = ob.bco(replies, desirable=torch.tensor([True, False]), state=(empty, empty))
+    assert rows.tolist() == pytest.approx([0.5981388694] * 2)
+    assert (good.mean.item(), bad.mean.item()) == pytest.approx((0.3, -0.1))
+
+
+def test_by_hand_plackett_luce_of_two_is_dpo() -> None:
+    record, _, _ = make(ob.plackett_luce)
+    first_two = changed(record, lambda name, v, _: v[:, :2])
+    sides = [side_of(first_two, place) for place in (0, 1)]
+    swap = first_two.utility[:, 0] < first_two.utility[:, 1]
+    forward, backward = ob.dpo(ReferencedPairs(*sides)), ob.dpo(ReferencedPairs(*sides[::-1]))
+    torch.testing.assert_close(ob.plackett_luce(first_two), torch.where(swap, backward, forward))
+
+
+def side_of(ranked: Any, place: int) -> Any:
+    return ReferencedReplies(ranked.logp[:, place], ranked.length[:, place], ranked.ref[:, place])
+
+
+def test_by_hand_dft() -> None:
+    two = torch.full((3,), 0.5).log()
+    tokens = Tokens(logp=two, owner=torch.zeros(3, dtype=torch.long), num_replies=1)
+    torch.testing.assert_close(ob.dft(tokens), 0.5 * ob.sft(tokens))
+    assert ob.dft(tokens)[0].item() == pytest.approx(0.5 * LN2)
+
+
+def test_by_hand_sequence_clip() -> None:
+    old = torch.tensor([-1.0, -1.0])
+    rollouts = Rollouts(
+        logp=old + torch.tensor([0.1, -0.3]),
+        owner=torch.zeros(2, dtype=torch.long),
+        num_replies=1,
+        old=old,
+        advantage=torch.tensor([2.0, 2.0]),
+    )
+    assert ob.sequence_clip(rollouts).item() == pytest.approx(-2 * math.exp(-0.2))
+    rollouts = replace(rollouts, logp=old + 0.2)
+    assert ob.sequence_clip(rollouts).item() == pytest.approx(-2 * 1.2)
+
+
+def test_by_hand_temporal_difference() -> None:
+    tokens = Tokens(logp=torch.zeros(2), owner=torch.zeros(2, dtype=torch.long), num_replies=1)
+    rows = ob.temporal_difference(
+        tokens, value=torch.tensor([0.5, 0.2]), reward=torch.tensor([0.0, 1.0]), gamma=0.9
+    )
+    assert rows.tolist() == pytest.approx([(0.5 - 0.18) ** 2, (0.2 - 1.0) ** 2])
+
+
+@having(lambda case: case.at_reference is not None)
+def test_constant_at_the_reference(case: Case) -> None:
+    for seed in SEEDS:
+        record, inputs, _ = make(case.objective, seed=seed)
+        if isinstance(record, ReferencedPairs):
+            sides = [replace(side, ref=side.logp) for side in (record.chosen, record.rejected)]
+            record = ReferencedPairs(*sides)
+        else:
+            record = replace(record, ref=record.logp)
+        rows = losses(case.objective, record, inputs)
+        torch.testing.assert_close(rows, torch.full_like(rows, case.at_reference or 0.0))
+
+
+# --- what a loss does not see -----------------------------------------------------------------------------
+
+
+def shift_of(what: str, record: Any) -> Callable[[str, Tensor, str], Tensor]:
+    """The change of a record that a loss with this fact must not notice."""
+    rows = torch.arange(1, 100, dtype=torch.float64)
+
+    def column(value: Tensor, offset: float) -> Tensor:
+        shift = (1 + offset) * rows[: len(value)]
+        return shift if value.ndim == 1 else shift[:, None].expand_as(value)
+
+    def change(name: str, value: Tensor, side: str) -> Tensor:
+        other = 3.0 if side == "rejected" else 0.0
+        match what:
+            case "reference":
+                return value + 1 if name == "ref" else value
+            case "length":
+                return value + 2 + int(other) if name in ("length", "mean_length") else value
+            case "prompt":
+                return value + column(value, 0.0) if name in ("logp", "logits") else value
+            case "joint":
+                return value + column(value, other) if name in ("logp", "ref") else value
+            case "shift":
+                return value + column(value, 0.0) if name in ("chosen", "rejected", "reward") else value
+        raise AssertionError(what)
+
+    return change
+
+
+@having(lambda case: case.ignores)
+def test_what_a_loss_ignores(case: Case) -> None:
+    for seed in SEEDS:
+        record, inputs, _ = make(case.objective, seed=seed)
+        before = losses(case.objective, record, inputs)
+        for what in case.ignores:
+            after = losses(case.objective, changed(record, shift_of(what, record)), inputs)
+            torch.testing.assert_close(after, before, msg=lambda m, what=what: f"sees {what}: {m}")
+
+
+@each
+def test_what_a_loss_does_see(case: Case) -> None:
+    """A fact left out of the table is left out because it is false, not because nobody looked."""
+    record, kind = make(case.objective)[0], kind_of(case)
+    names = {f.name for f in every_field(record)}
+    possible = {"length"} & names
+    if kind in (RewardPairs, RankedRewards):
+        possible |= {"shift"}
+    elif isinstance(record, Pairs | Ranked) or kind is Logits:
+        possible |= {"prompt"}
+    if "ref" in names:
+        possible |= {"joint"}
+    for what in sorted(possible - set(case.ignores)):
+        assert any(notices(case, what, seed) for seed in SEEDS), (
+            f"ignores {what}, and the table does not say so"
+        )
+
+
+def notices(case: Case, what: str, seed: int) -> bool:
+    record, inputs, _ = make(case.objective, seed=seed)
+    after = losses(case.objective, changed(record, shift_of(what, record)), inputs)
+    return not torch.allclose(after, losses(case.objective, record, inputs))
+
+
+def every_field(record: Any) -> list[Any]:
+    if isinstance(record, Tensor):
+        return []
+    own = list(fields(record))
+    return own + [f for o in own if isinstance(v := getattr(record, o.name), Record) for f in every_field(v)]
+
+
+# --- gradients --------------------------------------------------------------------------------------------
+
+
+def gradient(case: Case, record: Any, inputs: Any, leaves: list[Tensor], **knobs: Any) -> list[Tensor]:
+    total = losses(case.objective, record, inputs, **knobs).sum()
+    got = torch.autograd.grad(total, leaves, allow_unused=True)
+    return [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, got, strict=True)]
+
+
+@having(lambda case: case.signs)
+def test_signs_of_the_gradient(case: Case) -> None:
+    moved = False
+    for seed in range(20):
+        record, inputs, leaves = make(case.objective, seed=seed)
+        for sign, g in zip(case.signs, gradient(case, record, inputs, leaves), strict=False):
+            moved |= bool((g != 0).any())
+            assert sign == "0" or ((g <= 0) if sign == "-" else (g >= 0)).all()
+    assert moved
+
+
+@having(lambda case: not case.frozen)
+def test_finite_differences(case: Case) -> None:
+    record, inputs, leaves = make(case.objective, seed=1)
+
+    def total(*values: Tensor) -> Tensor:
+        swap = dict(zip(map(id, leaves), values, strict=True))
+
+        def put(name: str, value: Tensor, side: str) -> Tensor:
+            return swap.get(id(value), value)
+
+        given = {k: changed(v, put) if isinstance(v, Record | Tensor) else v for k, v in inputs.items()}
+        return losses(case.objective, changed(record, put), given).sum()
+
+    assert torch.autograd.gradcheck(total, tuple(leaves), eps=1e-6, atol=1e-6)
+
+
+FROZEN: dict[str, Callable[[Any, dict[str, Any]], Tensor]] = {}
+"""For a loss with parts held constant: the same loss with those parts written as plain numbers."""
+
+
+def frozen(function: Callable[[Any, dict[str, Any]], Tensor]) -> Callable[[Any, dict[str, Any]], Tensor]:
+    FROZEN[function.__name__.removeprefix("plain_")] = function
+    return function
+
+
+@frozen
+def plain_wpo(pairs: Any, x: dict[str, Any]) -> Tensor:
+    weight = torch.tensor((ob.wpo(pairs, **x) / ob.dpo(pairs, beta=0.01)).tolist(), dtype=torch.float64)
+    return weight * ob.dpo(pairs, beta=0.01)
+
+
+@frozen
+def plain_dft(tokens: Any, x: dict[str, Any]) -> Tensor:
+    return torch.tensor(tokens.logp.exp().tolist(), dtype=torch.float64) * -tokens.logp
+
+
+@frozen
+def plain_kto(replies: Any, x: dict[str, Any]) -> Tensor:
+    z = max(0.0, x["mismatched"].ratio.mean().item())
+    good = 1 - torch.sigmoid(0.1 * (replies.ratio - z))
+    return torch.where(x["desirable"], good, 1 - torch.sigmoid(0.1 * (z - replies.ratio)))
+
+
+@frozen
+def plain_bco(replies: Any, x: dict[str, Any]) -> Tensor:
+    shift = sum(s.mean.item() for s in ob.bco(replies, **x)[1]) / 2
+    z = 0.1 * replies.ratio - shift
+    return torch.nn.functional.softplus(torch.where(x["desirable"], -z, z))
+
+
+@frozen
+def plain_bco_pair(pairs: Any, x: dict[str, Any]) -> Tensor:
+    delta = ob.bco_pair(pairs, **x)[1].mean.item()
+    plus = torch.nn.functional.softplus
+    return plus(delta - 0.1 * pairs.chosen.ratio) + plus(0.1 * pairs.rejected.ratio - delta)
+
+
+@frozen
+def plain_f_dpg(replies: Any, x: dict[str, Any]) -> Tensor:
+    rows, _ = ob.f_dpg(replies, **x)
+    weight = torch.tensor((rows / replies.logp).tolist(), dtype=torch.float64)
+    return weight * replies.logp
+
+
+@frozen
+def plain_temporal_difference(tokens: Any, x: dict[str, Any]) -> Tensor:
+    target = torch.tensor((x["reward"] + tokens.later(x["value"])).tolist(), dtype=torch.float64)
+    return (x["value"] - target).square()
+
+
+@frozen
+def plain_kl_k3_value_k2_gradient_loss(tokens: Any, x: dict[str, Any]) -> Tensor:
+    gap = torch.tensor((ob.k3(tokens) - ob.k2(tokens)).tolist(), dtype=torch.float64)
+    return tokens.ratio.square() / 2 + gap
+
+
+@having(lambda case: case.frozen)
+def test_gradient_of_what_is_not_frozen(case: Case) -> None:
+    record, inputs, leaves = make(case.objective, seed=1)
+    plain = FROZEN[case.name](record, inputs)
+    torch.testing.assert_close(losses(case.objective, record, inputs), plain)
+    want = torch.autograd.grad(plain.sum(), leaves, allow_unused=True)
+    for ours, theirs in zip(gradient(case, record, inputs, leaves), want, strict=True):
+        torch.testing.assert_close(ours, torch.zeros_like(ours) if theirs is None else theirs)
+
+
+# --- rows -------------------------------------------------------------------------------------------------
+
+
+@each
+def test_rows_are_independent_or_declared_coupled(case: Case) -> None:
+    assert ob.describe(case.objective).coupled == case.coupled
+    record, inputs, _ = make(case.objective, seed=2)
+    owner = getattr(record, "owner", None)
+    whole = losses(case.objective, record, inputs)
+    index = torch.tensor([1, 3])
+    some = losses(
+        case.objective,
+        take(record, index, like=record),
+        {k: take(v, index, like=record) for k, v in inputs.items()},
+    )
+    if owner is not None and len(whole) == len(owner):
+        expected = whole[torch.isin(owner, index)]
+    else:
+        expected = whole[index]
+    assert torch.allclose(some, expected) != case.coupled
+
+
+@each
+def test_the_order_of_rows_does_not_matter(case: Case) -> None:
+    record, inputs, _ = make(case.objective, seed=3)
+    order = torch.randperm(len(record), generator=torch.Generator().manual_seed(0))
+    if case.coupled or not hasattr(record, "owner"):
+        mixed = losses(
+            case.objective,
+            take(record, order, like=record),
+            {k: take(v, order, like=record) for k, v in inputs.items()},
+        )
+        torch.testing.assert_close(mixed.mean(), losses(case.objective, record, inputs).mean())
+
+
+# --- numbers that machines make ---------------------------------------------------------------------------
+
+
+@each
+def test_float32_agrees_with_float64(case: Case) -> None:
+    for seed in SEEDS:
+        double = losses(case.objective, *make(case.objective, seed=seed)[:2])
+        single = losses(case.objective, *make(case.objective, seed=seed, dtype=torch.float32)[:2])
+        assert single.dtype == torch.float32
+        torch.testing.assert_close(single.double(), double, rtol=2e-5, atol=2e-5)
+
+
+@each
+def test_bfloat16_inputs_are_reckoned_in_float32(case: Case) -> None:
+    record, inputs, _ = make(case.objective, dtype=torch.bfloat16)
+    if kind_of(case) is Logits:
+        pytest.skip("logits of a chunk come in float32 by the head's contract")
+    wide = {k: changed(v, widen) if isinstance(v, Record | Tensor) else v for k, v in inputs.items()}
+    rows = losses(case.objective, record, wide)
+    assert rows.dtype == torch.float32
+    torch.testing.assert_close(rows, losses(case.objective, changed(record, widen), wide))
+
+
+def widen(name: str, value: Tensor, side: str) -> Tensor:
+    return value.float() if value.dtype == torch.bfloat16 else value
+
+
+def extremes() -> list[Callable[[str, Tensor, str], Tensor]]:
+    """Ways in which a batch can be at the edge of what numbers can say."""
+    logs = ("logp", "ref", "old", "logits", "reward", "chosen", "rejected", "logit", "value", "returns")
+
+    def on(
+        names: tuple[str, ...], to: Callable[[Tensor, str], Tensor]
+    ) -> Callable[[str, Tensor, str], Tensor]:
+        return lambda name, v, side: to(v, side).to(v.dtype) if name in names else v
+
+    return [
+        on(("logp",), lambda v, _: torch.full_like(v, -1e4)),
+        on(("ref", "old"), lambda v, _: torch.full_like(v, -1e4)),
+        on(("logp",), lambda v, side: torch.full_like(v, -1e4 if side == "chosen" else -1.0)),
+        on(("logp",), lambda v, side: torch.full_like(v, -1e4 if side == "rejected" else -1.0)),
+        on(logs, lambda v, _: torch.zeros_like(v)),
+        on(logs, lambda v, _: torch.full_like(v, -3.0)),
+        on(("utility",), lambda v, _: torch.zeros_like(v)),
+        on(("length",), lambda v, _: torch.ones_like(v)),
+        on(("logits", "logit", "reward", "value", "chosen", "rejected"), lambda v, _: 1e4 * v.sign()),
+    ]
+
+
+@each
+@pytest.mark.parametrize("extreme", range(len(extremes())))
+def test_finite_at_extremes(case: Case, extreme: int) -> None:
+    record, inputs, _ = make(case.objective, dtype=torch.float32)
+    edge = changed(record, extremes()[extreme])
+    leaves: list[Tensor] = []
+
+    def train(name: str, value: Tensor, side: str) -> Tensor:
+        if name in ("logp", "logits", "reward", "logit", "value", "chosen", "rejected"):
+            leaves.append(value.detach().requires_grad_())
+            return leaves[-1]
+        return value
+
+    edge = changed(edge, train)
+    rows = losses(case.objective, edge, inputs)
+    assert rows.isfinite().all()
+    for g in torch.autograd.grad(rows.sum(), leaves, allow_unused=True):
+        assert g is None or g.isfinite().all()
+
+
+@having(lambda case: is_a(case, Pairs))
+def test_identical_replies_are_finite_and_pull_both_ways(case: Case) -> None:
+    record, inputs, _ = make(case.objective, dtype=torch.float32)
+    logp = record.chosen.logp.detach().requires_grad_()
+    side = replace(record.chosen, logp=logp)
+    rows = losses(case.objective, replace(record, chosen=side, rejected=side), inputs)
+    assert rows.isfinite().all()
+    if case.name in SYMMETRIC:
+        (g,) = torch.autograd.grad(rows.sum(), logp)
+        torch.testing.assert_close(g, torch.zeros_like(g), atol=1e-6, rtol=0)
+
+
+SYMMETRIC = {
+    "aot",
+    "apo_zero",
+    "cdpo",
+    "discopop",
+    "dpo",
+    "dpo_hinge",
+    "dpo_reference_free",
+    "exo_pair",
+    "exo_pair_unnormalised",
+    "f_dpo",
+    "ipo",
+    "ipo_token_mean",
+    "ln_dpo",
+    "psi_po",
+    "r_dpo",
+    "robust_dpo",
+    "simpo",
+    "soft_dpo",
+    "wpo",
+}
+"""Losses in which an identical pair teaches nothing: what one side gains the other loses."""
+
+
+# --- masks of ragged rankings -----------------------------------------------------------------------------
+
+
+@having(lambda case: is_a(case, Ranked | RankedRewards))
+def test_absent_replies_change_nothing(case: Case) -> None:
+    record, inputs, leaves = make(case.objective, seed=4)
+    before = losses(case.objective, record, inputs)
+
+    def noise(name: str, value: Tensor, side: str) -> Tensor:
+        table = value.ndim == 2 and value.dtype != torch.bool
+        return torch.where(record.mask, value, value + 50) if table else value
+
+    torch.testing.assert_close(losses(case.objective, changed(record, noise), inputs), before)
+    (g,) = gradient(case, record, inputs, leaves)
+    assert (g[~record.mask] == 0).all()

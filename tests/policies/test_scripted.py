@@ -1,0 +1,191 @@
+"""The scripted policy: it says what it is told to, within what it is asked, and counts it."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from concord.errors import CapabilityError, ConcordError, InputError
+from concord.policies import Scripted
+from concord.types import (
+    Ask,
+    Capability,
+    Feedback,
+    Finish,
+    Message,
+    Policy,
+    Reply,
+    Sampling,
+    Unanswered,
+    Usage,
+    as_prompt,
+)
+
+
+def ask(
+    text: str, *, n: int = 1, needs: Capability = Capability.API, sampling: Sampling | None = None
+) -> Ask:
+    """An ask of one user turn."""
+    return Ask(as_prompt(text), n=n, needs=needs, sampling=sampling or Sampling())
+
+
+def said(policy: Policy, *asks: Ask) -> list[list[str] | str]:
+    """The texts of all replies, or why there are none."""
+    answers = policy.answer(asks)
+    return [one.reason if isinstance(one, Unanswered) else [reply.text for reply in one] for one in answers]
+
+
+def test_it_is_a_policy() -> None:
+    assert isinstance(Scripted("yes"), Policy)
+    assert not isinstance(Scripted("yes"), Feedback)
+    assert Scripted("yes").capabilities == Capability.API
+
+
+def test_one_line_is_said_always() -> None:
+    assert said(Scripted("yes"), ask("a", n=2), ask("b")) == [["yes", "yes"], ["yes"]]
+
+
+def test_patterns_are_tried_in_order() -> None:
+    policy = Scripted({r"2\+2": "4", "(?i)capital": ["Paris", "Rome"], "": "hm"})
+    assert said(policy, ask("2+2?"), ask("Capital?"), ask("else")) == [["4"], ["Paris"], ["hm"]]
+
+
+def test_a_pattern_sees_every_message() -> None:
+    prompt = as_prompt([Message("system", "be kind"), Message("user", "hi")])
+    assert said(Scripted({"be kind\nhi": "hello"}), Ask(prompt)) == [["hello"]]
+
+
+def test_each_prompt_walks_its_list_in_order() -> None:
+    policy = Scripted({"": ["a", "b", "c"]})
+    assert said(policy, ask("x", n=2), ask("y"), ask("x", n=2), ask("y")) == [
+        ["a", "b"],
+        ["a"],
+        ["c", "a"],
+        ["b"],
+    ]
+
+
+@given(st.integers(0, 99), st.integers(1, 5))
+def test_a_seed_decides_the_replies(seed: int, n: int) -> None:
+    policy = Scripted({"": ["a", "b", "c"]})
+    one = ask("x", n=n, sampling=Sampling(seed=seed))
+    first, second, fresh = said(policy, one), said(policy, one), said(Scripted({"": ["a", "b", "c"]}), one)
+    assert first == second == fresh
+
+
+def test_seeds_differ() -> None:
+    policy = Scripted({"": ["a", "b", "c"]})
+    assert len({str(said(policy, ask("x", sampling=Sampling(seed=seed)))) for seed in range(20)}) == 3
+
+
+def test_a_list_is_used_up_over_all_asks() -> None:
+    policy = Scripted(["a", "b", "c"])
+    assert said(policy, ask("x", n=2), ask("y")) == [["a", "b"], ["c"]]
+    with pytest.raises(InputError, match="the script has run out; found 'z'; accepted: 3 replies in all"):
+        policy.answer([ask("z")])
+
+
+def test_a_function_sees_the_ask() -> None:
+    def echo(one: Ask) -> str | list[str]:
+        return one.prompt.text if one.n == 1 else [f"{one.prompt.text}{at}" for at in range(one.n)]
+
+    assert said(Scripted(echo), ask("x"), ask("y", n=2)) == [["x"], ["y0", "y1"]]
+    assert said(Scripted(lambda one: "same"), ask("x", n=2)) == [["same", "same"]]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "text", "finish"),
+    [
+        (Sampling(), "one two\nthree  four", Finish.STOP),
+        (Sampling(stop=("four", "\n")), "one two", Finish.STOP),
+        (Sampling(stop=("five",)), "one two\nthree  four", Finish.STOP),
+        (Sampling(max_tokens=3), "one two\nthree", Finish.LENGTH),
+        (Sampling(max_tokens=4), "one two\nthree  four", Finish.STOP),
+        (Sampling(max_tokens=0), "", Finish.LENGTH),
+        (Sampling(max_tokens=2, stop=("three",)), "one two\n", Finish.STOP),
+    ],
+)
+def test_stop_strings_and_length_are_kept(sampling: Sampling, text: str, finish: Finish) -> None:
+    (answer,) = Scripted("one two\nthree  four").answer([ask("x", sampling=sampling)])
+    assert not isinstance(answer, Unanswered)
+    assert (answer[0].text, answer[0].finish) == (text, finish)
+
+
+def test_failures_and_whole_replies_are_scripted() -> None:
+    filtered = Reply(Message("assistant", "no"), finish=Finish.FILTERED, usage=Usage(calls=1, cost=0.5))
+    policy = Scripted(["yes", Unanswered("timed out"), filtered])
+    first, second, third = policy.answer([ask("x"), ask("x"), ask("x", sampling=Sampling(max_tokens=0))])
+    assert isinstance(first, tuple)
+    assert second == Unanswered("timed out")
+    assert third == (filtered,)
+
+
+def test_one_failure_fails_its_ask() -> None:
+    policy = Scripted(["yes", Unanswered("late"), "yes"])
+    assert said(policy, ask("x", n=2), ask("x")) == ["late", ["yes"]]
+    assert policy.usage == Usage(calls=2, prompt_tokens=2, new_tokens=1)
+
+
+def test_asks_and_usage_are_kept() -> None:
+    policy = Scripted("a b c")
+    asks = [ask("one two", n=2), ask("three")]
+    answers = policy.answer(asks)
+    assert policy.asks == asks
+    assert policy.usage == Usage(calls=2, prompt_tokens=3, new_tokens=9)
+    total = Usage()
+    for answer in answers:
+        assert isinstance(answer, tuple)
+        for reply in answer:
+            total += reply.usage
+    assert total == policy.usage
+
+
+def test_scripted_log_probabilities_bring_the_capability() -> None:
+    policy = Scripted("a bb a", logps=lambda word: -float(len(word)))
+    assert policy.capabilities == Capability.API | Capability.LP
+    (answer,) = policy.answer([ask("x", needs=Capability.LP, sampling=Sampling(max_tokens=2, top_logps=1))])
+    assert isinstance(answer, tuple)
+    reply = answer[0]
+    assert (reply.text, reply.logps, reply.top) == ("a bb", (-1.0, -2.0), ((("a", -1.0),), (("bb", -2.0),)))
+    assert reply.tokens is not None
+    assert len(set(reply.tokens)) == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "one", "says"),
+    [
+        (Scripted("yes"), ask("x", needs=Capability.LP), "cannot do what is asked; found 'LP'"),
+        (Scripted("yes"), ask("x", sampling=Sampling(top_logps=2)), "cannot do what is asked; found 'LP'"),
+        (
+            Scripted("yes", capabilities=Capability.API | Capability.ACT),
+            ask("x", needs=Capability.GRAD | Capability.ACT),
+            "found 'GRAD'; accepted: capabilities within API, ACT",
+        ),
+        (Scripted({"a": "b", "c": "d"}), ask("x y"), "matches the prompt; found 'x y'; accepted: 'a', 'c'"),
+        (Scripted({}), ask("x y"), "matches the prompt; found 'x y'; accepted: nothing"),
+        (Scripted({"": []}), ask("x"), "a pattern has no lines; found ''"),
+        (Scripted(lambda one: ["a", "b"]), ask("x", n=3), "another number of replies; found 2; accepted: 3"),
+        (Scripted([]), ask("x"), "the script has run out; found 'x'"),
+    ],
+)
+def test_what_it_cannot_do_it_refuses(policy: Scripted, one: Ask, says: str) -> None:
+    with pytest.raises(ConcordError) as caught:
+        policy.answer([one])
+    assert says in str(caught.value)
+    assert all(part in str(caught.value) for part in ("; found ", "; accepted: ", "; to do: "))
+    assert isinstance(caught.value, CapabilityError) == ("cannot do" in str(caught.value))
+
+
+def test_a_refused_batch_leaves_no_trace() -> None:
+    policy = Scripted("yes")
+    with pytest.raises(CapabilityError):
+        policy.answer([ask("x"), ask("x", needs=Capability.GRAD)])
+    assert policy.asks == []
+    assert policy.usage == Usage()
+
+
+@pytest.mark.parametrize("make", [lambda: Scripted({"": ["a", "b"]}), lambda: Scripted(["a", "b", "c", "d"])])
+def test_two_of_a_kind_answer_alike(make: Callable[[], Scripted]) -> None:
+    asks = [ask("x", n=2), ask("y"), ask("x")]
+    assert said(make(), *asks) == said(make(), *asks)
