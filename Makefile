@@ -61,7 +61,7 @@ docs: setup  ## build the pages into docs/_build/html; warnings are errors
 	@echo "docs/_build/html/index.html"
 
 methods: setup  ## write the catalogue, methods.json, afresh from the objectives
-	$(BIN)/python -m concord.objectives.cards
+	$(BIN)/python -m scripts.catalogue
 
 clean:  ## remove everything these verbs made, environments included
 	rm -rf $(VENV) $(LIGHT) build dist docs/_build docs/api docs/methods

@@ -3,11 +3,15 @@
 import importlib.util
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+import concord
 
 # Read when the libraries are imported, so set before any of them is.
 os.environ |= {
@@ -44,6 +48,15 @@ else:
 
 settings.register_profile("concord", derandomize=True, deadline=None)
 settings.load_profile("concord")
+
+
+def run_script(text: str, *arguments: object) -> str:
+    """Run a program in a process of its own, which can fork and kill without harm to the tests."""
+    environment = os.environ | {"PYTHONPATH": str(Path(concord.__file__).parents[1])}
+    command = [sys.executable, "-c", text, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from concord.types import (
     Images,
     Interval,
     Item,
-    Judge,
+    JudgeRecord,
     Label,
     Ledger,
     Message,
@@ -86,7 +86,7 @@ galleries = st.builds(Images, tuples(images))
 videos = st.builds(Video, sources | tuples(images), fps=optional(numbers), media_type=optional(texts))
 audios = st.builds(Audio, sources, media_type=optional(texts))
 parts = st.one_of(st.builds(Text, texts), images, galleries, videos, audios)
-tool_calls = st.builds(ToolCall, texts, metas, id=optional(texts))
+tool_calls = st.builds(ToolCall, texts, metas | texts, id=optional(texts))
 messages = st.builds(
     Message,
     st.sampled_from(["system", "developer", "user", "assistant", "tool"]),
@@ -99,7 +99,12 @@ messages = st.builds(
 )
 turns = tuples(messages, least=1)
 prompts = st.builds(
-    Prompt, tuples(messages), tools=tuples(jsons, most=2), template=metas, plain=st.booleans()
+    Prompt,
+    tuples(messages),
+    tools=tuples(jsons, most=2),
+    template_args=metas,
+    plain=st.booleans(),
+    tokens=optional(tuples(counts)),
 )
 
 
@@ -114,13 +119,23 @@ def replies(count: int, *, of: SearchStrategy[Turns] = turns) -> SearchStrategy[
 
 
 votes = st.tuples(*[st.integers(0, 2)] * 3).filter(any)
-preferences = st.builds(Preference, shares, optional(votes))
+preferences = shares.flatmap(
+    lambda first: st.builds(
+        Preference,
+        st.just(first),
+        optional(votes),
+        strength=optional(st.just(0.0) if first == 0.5 else st.floats(0, 1e9)),
+        scores=optional(st.tuples(finite, finite)),
+        aspects=st.dictionaries(texts, shares, max_size=2),
+    )
+)
 
 
 def ratings(count: int) -> SearchStrategy[Ratings]:
-    """Scores for so many replies, often with ties, sometimes with aspects."""
-    scores = exactly(count, st.sampled_from([0.0, 1.0, 2.0, 3.5]) | finite)
-    return st.builds(Ratings, scores, st.dictionaries(texts, scores, max_size=2))
+    """Scores for so many replies, often with ties, sometimes with aspects, sometimes not for all of them."""
+    scores = exactly(count, optional(st.sampled_from([0.0, 1.0, 2.0, 3.5]) | finite))
+    built = st.builds(Ratings, scores, st.dictionaries(texts, scores, max_size=2))
+    return built.filter(lambda one: {*one.scores}.union(*one.aspects.values()) != {None})
 
 
 def utilities(kind: type | None, turns: tuple[Turns, ...]) -> SearchStrategy[Utilities]:
@@ -190,7 +205,15 @@ samplings = st.builds(
     top_logps=counts,
 )
 capabilities = st.lists(st.sampled_from(list(Capability))).map(lambda some: reduce(or_, some, Capability(0)))
-asks = st.builds(Ask, prompts, n=st.integers(1, 9), sampling=samplings, needs=capabilities)
+drawing = st.builds(Ask, prompts, n=st.integers(1, 9), sampling=samplings, needs=capabilities, to=texts)
+scoring = st.builds(
+    Ask,
+    prompts,
+    sampling=st.builds(Sampling, top_logps=counts),
+    needs=capabilities,
+    given=tuples(turns, least=1, most=2),
+)
+asks = drawing | scoring
 usages = st.builds(
     Usage, calls=counts, prompt_tokens=counts, new_tokens=counts, cost=numbers, seconds=numbers
 )
@@ -201,9 +224,10 @@ given_replies = st.builds(
     tokens=optional(tuples(counts)),
     logps=optional(tuples(numbers)),
     top=optional(tuples(tuples(st.tuples(texts, numbers)))),
+    prompt_tokens=optional(tuples(counts)),
     usage=usages,
 )
-scores = st.builds(Score, numbers, parts=st.dictionaries(texts, numbers, max_size=2), why=texts)
+scores = st.builds(Score, numbers, parts=st.dictionaries(texts, numbers, max_size=2), why=texts, usage=usages)
 intervals = st.tuples(numbers, numbers).flatmap(
     lambda ends: st.builds(Interval, st.just(min(ends)), st.just(max(ends)), level=numbers, how=texts)
 )
@@ -218,8 +242,10 @@ results = st.builds(
     how=texts,
     challenge=optional(st.sampled_from(Challenge)),
     higher_is_better=optional(st.booleans()),
+    at=st.dictionaries(texts, texts | finite, max_size=2),
+    reading=texts,
 )
-judges = st.builds(Judge, id=texts, swap_conflict=optional(numbers), position_bias=optional(numbers))
+judges = st.builds(JudgeRecord, id=texts, swap_conflict=optional(numbers), position_bias=optional(numbers))
 ledgers = st.builds(Ledger, usage=usages, forwards=counts, flops=numbers, labels=counts, models_loaded=counts)
 scorecards = st.builds(
     Scorecard,
@@ -231,6 +257,7 @@ scorecards = st.builds(
     data=st.dictionaries(texts, texts, max_size=2),
     ledger=ledgers,
     judges=tuples(judges, most=1),
+    leaves_covered=tuples(texts, most=2),
     kl_to_base=optional(results),
     length=st.dictionaries(texts, numbers, max_size=2),
     warnings=tuples(texts, most=2),
@@ -260,13 +287,13 @@ RECORDS: dict[type, SearchStrategy[Any]] = {
     Ask: asks,
     Usage: usages,
     Reply: given_replies,
-    Unanswered: st.builds(Unanswered, texts),
-    Rate: st.builds(Rate, prompts, tuples(turns), meta=metas),
+    Unanswered: st.builds(Unanswered, texts, usage=usages),
+    Rate: st.builds(Rate, prompts, tuples(turns), meta=metas, to=texts),
     Score: scores,
-    Unscored: st.builds(Unscored, texts),
+    Unscored: st.builds(Unscored, texts, usage=usages),
     Interval: intervals,
     Result: results,
-    Judge: judges,
+    JudgeRecord: judges,
     Ledger: ledgers,
     Scorecard: scorecards,
 }

@@ -20,9 +20,9 @@ def test_what_is_read_is_what_is_written() -> None:
 def test_an_entry_is_whole() -> None:
     dpo = find("dpo")
     assert (dpo.kind, dpo.family, dpo.needs) == ("objective", "pairs", ("pairs", "reference"))
-    assert dpo.equation == "loss = -log sigmoid(beta h)"
+    assert dpo.equation.startswith("loss = -log sigmoid(beta h)")
     assert dpo.knobs["beta"].default == 0.1
-    assert dpo.links == ("https://arxiv.org/abs/2305.18290",)
+    assert dpo.links[0] == "https://arxiv.org/abs/2305.18290"
     assert dpo.where == "concord.objectives.dpo"
     assert "reverse KL" in dpo.minimises
     assert find("f_dpo").knobs["divergence"].choices == ("reverse_kl", "forward_kl", "js", "alpha")
@@ -30,11 +30,11 @@ def test_an_entry_is_whole() -> None:
 
 def test_a_method_names_its_parts() -> None:
     grpo = find("grpo")
-    assert (grpo.kind, grpo.advantage) == ("method", "standardised")
+    assert (grpo.kind, grpo.advantage) == ("method", ("standardised",))
     assert [term.reduction for term in grpo.terms] == ["sequence_mean", "sequence_mean"]
     assert grpo.where == 'concord.objectives.METHODS["grpo"]'
     for entry in load():
-        parts = [entry.advantage, entry.shaping, entry.keep]
+        parts = [*entry.keep, *entry.bonus, *entry.shaping, *entry.advantage]
         parts += [name for term in entry.terms for name in (term.objective, term.reduction)]
         assert all(named(part) for part in parts if part)
 

@@ -2,10 +2,7 @@
 
 import errno
 import json
-import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import concord
 from concord import durable
 from concord.durable import publish_directory, read_json, recover_directory, write_bytes, write_json
 from concord.errors import InputError, RunError
+from tests.conftest import run_script
 
 CALLS = ("open", "pwrite", "fsync", "rename", "replace")
-
-
-def run_script(text: str, *arguments: object) -> str:
-    """Run a program in a process of its own, which can fork and kill without harm to the tests."""
-    environment = os.environ | {"PYTHONPATH": str(Path(concord.__file__).parents[1])}
-    command = [sys.executable, "-c", text, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 class Failing:
@@ -60,36 +48,41 @@ def content(root: Path) -> set[str]:
 
 # JSON.
 
-NUMBERS = st.floats() | st.integers() | st.booleans() | st.none() | st.text()
+SPELLED = st.sampled_from(["NaN", "Infinity", "-Infinity"])
+LEAVES = st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.booleans() | st.none()
 TREES = st.recursive(
-    NUMBERS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10
+    LEAVES | st.text() | SPELLED,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
 )
 
 
 @given(TREES)
-def test_json_is_legal_and_comes_back(value: Any) -> None:
-    text = durable.to_json(value)
+def test_json_is_legal_and_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, value: Any) -> None:
+    path = tmp_path_factory.getbasetemp() / "tree.json"
+    write_json(path, value)
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    json.loads(text, parse_constant=refuse)
-    assert repr(durable.from_json(text)) == repr(value) or any(
-        f"'{name}'" in repr(value) for name in ("NaN", "Infinity", "-Infinity")
-    )
+    json.loads(path.read_text(), parse_constant=refuse)
+    assert repr(read_json(path)) == repr(value)
 
 
-def test_numbers_that_json_cannot_spell_are_texts(tmp_path: Path) -> None:
-    write_json(tmp_path / "file.json", {"a": [math.nan, math.inf, -math.inf], "b": (1, "x")})
-    assert json.loads((tmp_path / "file.json").read_text())["a"] == ["NaN", "Infinity", "-Infinity"]
-    back = read_json(tmp_path / "file.json")
-    assert math.isnan(back["a"][0])
-    assert back["a"][1:] == [math.inf, -math.inf]
-    assert back["b"] == [1, "x"]
+def test_text_is_never_read_as_a_number(tmp_path: Path) -> None:
+    write_json(tmp_path / "file.json", {"text": "NaN", "more": ["Infinity", (1, "x")]})
+    assert read_json(tmp_path / "file.json") == {"text": "NaN", "more": ["Infinity", [1, "x"]]}
 
 
 @pytest.mark.parametrize(
-    ("value", "named"), [({"a": [{1, 2}]}, r"\.a\[0\]"), ({1: 2}, "key"), (b"x", "the top")]
+    ("value", "named"),
+    [
+        ({"a": [{1, 2}]}, r"^a\[0\]: JSON cannot hold this; found a Python set"),
+        ({"a": [{1: 2}]}, r"^a\[0\]: .* a key to text"),
+        (b"x", "^JSON cannot hold this; found a Python bytes"),
+        ({"rate": float("nan")}, "^rate: .*; found nan; accepted: .* finite numbers"),
+        ({"rate": float("-inf")}, "^rate: .*; found -inf;"),
+    ],
 )
 def test_what_json_cannot_hold_is_named_and_nothing_is_written(
     tmp_path: Path, value: object, named: str
@@ -103,8 +96,11 @@ def test_json_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be read"):
         read_json(tmp_path / "none.json")
     (tmp_path / "torn.json").write_text('{"a": ')
-    with pytest.raises(RunError, match="is not JSON"):
+    with pytest.raises(RunError, match=r"torn\.json: not JSON: .*; to do: mend .* Or restore the file"):
         read_json(tmp_path / "torn.json")
+    (tmp_path / "illegal.json").write_text('{"a": NaN}')
+    with pytest.raises(RunError, match=r"illegal\.json: a: JSON cannot hold this; found nan"):
+        read_json(tmp_path / "illegal.json")
 
 
 # Files.

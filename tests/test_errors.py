@@ -1,14 +1,18 @@
 """The tree of errors, and the four parts of a message."""
 
+import ast
+from collections.abc import Iterator
+
 import pytest
 
 from concord import errors
-from concord.errors import ConcordError, InputError, explain, nearest
+from concord.errors import NOTHING, ConcordError, InputError, Said, explain, nearest
+from tests.conftest import SOURCE
 
 
 def test_everything_is_a_concord_error() -> None:
     raised = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
-    assert len(raised) == 10
+    assert len(raised) == 11
     assert all(issubclass(error, ConcordError) and error.__doc__ for error in raised)
 
 
@@ -19,7 +23,9 @@ def test_wrong_input_is_a_value_error(name: str) -> None:
     assert issubclass(error, ValueError)
 
 
-@pytest.mark.parametrize("name", ["CapabilityError", "UnavailableError", "StoreError", "RunError"])
+@pytest.mark.parametrize(
+    "name", ["CapabilityError", "UnansweredError", "UnavailableError", "StoreError", "RunError"]
+)
 def test_what_is_not_wrong_input_is_no_value_error(name: str) -> None:
     assert not issubclass(getattr(errors, name), ValueError)
 
@@ -35,17 +41,39 @@ def test_explain_joins_four_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "text"),
+    ("found", "text"),
     [
-        ({}, "wrong."),
-        ({"found": 0}, "wrong; found 0."),
-        ({"found": ""}, "wrong; found ''."),
-        ({"accepted": "1"}, "wrong; accepted: 1."),
-        ({"do": "mend it"}, "wrong; to do: mend it."),
+        (0, "0"),
+        ("", "''"),
+        (None, "None"),
+        (NOTHING, "nothing"),
+        (Said("3 of them"), "3 of them"),
     ],
 )
-def test_explain_leaves_out_what_says_nothing(parts: dict[str, str], text: str) -> None:
-    assert explain("wrong", **parts) == text
+def test_what_was_found_is_shown_as_it_is(found: object, text: str) -> None:
+    assert explain("wrong", found=found, accepted="1", do="mend") == (
+        f"wrong; found {text}; accepted: 1; to do: mend."
+    )
+
+
+def explanations() -> Iterator[tuple[str, ast.Call]]:
+    """Every call of `explain` in the source, and where it stands."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "explain":
+                yield f"{path.relative_to(SOURCE).as_posix()}:{node.lineno}", node
+
+
+def test_every_message_has_its_four_parts() -> None:
+    calls = list(explanations())
+    assert len(calls) > 50
+    for where, call in calls:
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        assert given.keys() == {"found", "accepted", "do"}, f"{where}: explain wants found, accepted and do"
+        assert len(call.args) == 1, where
+        for part in (call.args[0], *given.values()):
+            empty = isinstance(part, ast.Constant) and part.value in ("", None)
+            assert not empty, f"{where}: a part says nothing; where nothing was found, say NOTHING"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,6 @@ import json
 import logging
 import math
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ import concord
 from concord.errors import InputError, NotFoundError, RunError
 from concord.manifest import build_manifest, hash_file, hash_tree, manifest_differences
 from concord.run import Run, all_runs, find_run, run_id
+from concord.types import Challenge, Interval, Result
+from tests.conftest import run_script
 
 SETTINGS: dict[str, Any] = {"beta": 0.1, "steps": 100, "model": {"path": "tiny", "lora": None}}
 INPUTS = {"data": "0" * 64, "model": "1" * 64}
@@ -28,15 +28,6 @@ def start(root: Path, *, name: str = "dpo", **changed: Any) -> Run:
     return Run.open(
         root, name=name, recipe="beta: 0.1  # as given\n", resolved=SETTINGS | changed, inputs=INPUTS
     )
-
-
-def run_script(text: str, *arguments: object) -> str:
-    """Run a program in a process of its own, which can fork and kill without harm to the tests."""
-    environment = os.environ | {"PYTHONPATH": str(Path(concord.__file__).parents[1])}
-    command = [sys.executable, "-c", text, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 # Identity.
@@ -334,9 +325,9 @@ if process == 0:
     run.mark("running")
     run.append_metrics({"step": 1})
     os.write(int(say), b"x")
-    worker = os.fork()
-    if worker:
-        os.write(say, f"{worker}\\n".encode())
+    if os.fork() == 0:
+        # The worker speaks for itself: by then it has let go of the lock that it was born with.
+        os.write(say, f"{os.getpid()}\\n".encode())
     signal.pause()
 line = b""
 while not line.endswith(b"\\n"):
@@ -374,8 +365,12 @@ def test_metrics_are_rows(tmp_path: Path) -> None:
         assert math.isnan(list(run.read_metrics())[-1]["loss"])
         run.truncate_metrics(offset)
         run.append_metrics({"step": 3})
-        with pytest.raises(InputError, match=r"\.loss cannot be written"):
-            run.append_metrics({"loss": object()})
+        for nothing in (object(), "NaN", None, True, [1.0]):
+            wrong: Any = {"step": 4, "loss": nothing}
+            with pytest.raises(
+                InputError, match=r"^loss: wrong type; .*; accepted: a whole number or a number"
+            ):
+                run.append_metrics(wrong)
     text = (run.path / "metrics.jsonl").read_text()
     assert [json.loads(line)["loss"] for line in text.splitlines()[:2]] == [0.5, "Infinity"]
     assert list(Run(run.path).read_metrics()) == [*rows, {"step": 3}]
@@ -397,7 +392,7 @@ def test_a_torn_last_row_is_left_out_aloud_at_every_byte(tmp_path: Path, caplog:
     with start(tmp_path) as run:
         run.append_metrics({"step": 1})
         first = run.metrics_offset()
-        run.append_metrics({"step": 2, "text": "caf\xe9 \U0001f600"})
+        run.append_metrics({"step": 2, "caf\xe9 \U0001f600": math.inf})
     path = run.path / "metrics.jsonl"
     whole = path.read_bytes()
     for length in range(first, len(whole)):
@@ -409,7 +404,10 @@ def test_a_torn_last_row_is_left_out_aloud_at_every_byte(tmp_path: Path, caplog:
         run.append_metrics({"step": 2})
         assert list(run.read_metrics()) == [{"step": 1}, {"step": 2}]
     path.write_bytes(b'{"step": 1}\nrubbish\n{"step": 3}\n')
-    with pytest.raises(RunError, match="line 2, is not JSON"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2: not JSON"):
+        list(run.read_metrics())
+    path.write_text('{"step": 1, "note": "NaN?"}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl:1: note: wrong type; found 'NaN\?'.*Or restore"):
         list(run.read_metrics())
 
 
@@ -450,13 +448,33 @@ def test_a_full_disk_keeps_the_rows_before(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_results_come_back(tmp_path: Path) -> None:
+    results = (
+        Result(name="L", value=0.5, n=9, interval=Interval(0.4, 0.6), at={"split": "test", "x": 2.0}),
+        Result(name="tax", value=math.inf, n=3, challenge=Challenge.TAX, reading="log-probability"),
+        Result(name="NaN", value=None, n=0, failures=3, how="Infinity"),
+    )
     with start(tmp_path) as run:
-        assert run.read_results() == []
-        run.write_results(
-            [{"name": "L", "value": 0.5, "interval": (0.4, 0.6)}, {"name": "tax", "value": math.inf}]
-        )
+        assert run.read_results() == ()
+        run.write_results(list(results))
     found = find_run(tmp_path, "dpo").read_results()
-    assert found == [{"name": "L", "value": 0.5, "interval": [0.4, 0.6]}, {"name": "tax", "value": math.inf}]
+    assert found == results
+    assert json.loads((run.path / "results.json").read_text())[1]["value"] == "Infinity"
+    wrong: Any = [{"name": "L"}]
+    with start(tmp_path) as run, pytest.raises(InputError, match=r"^\[0\]: wrong type"):
+        run.write_results(wrong)
+    (run.path / "results.json").write_text('[{"name": "L", "n": 1}]')
+    with pytest.raises(RunError, match=r"results\.json: \[0\]: result lacks 'value'.*Or restore the file"):
+        run.read_results()
+
+
+def test_settings_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^extra\.rate: JSON cannot hold this; found nan"):
+        Run.open(tmp_path, name="x", recipe="", resolved={}, inputs={}, extra={"rate": math.nan})
+    with pytest.raises(InputError, match=r"^beta: JSON cannot hold this; found inf"):
+        Run.open(tmp_path, name="x", recipe={"beta": math.inf}, resolved={}, inputs={})
+    with pytest.raises(InputError, match="a key cannot be made"):
+        start(tmp_path, beta=math.inf)
+    assert not list(tmp_path.glob("[!.]*"))
 
 
 # Finding.

@@ -18,25 +18,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import concord
-from concord import ledger
+from concord import segments as disk
 from concord.errors import InputError, StoreError, UnavailableError
-from concord.store import Store, key
+from concord.store import Store, default_root, key
+from tests.conftest import run_script
 
 
 class Small(Store):
     """A store whose segments are full after a few records."""
 
     segment_limit = 300
-
-
-def run_script(text: str, *arguments: object) -> str:
-    """Run a program in a process of its own, which can fork and kill without harm to the tests."""
-    environment = os.environ | {"PYTHONPATH": str(Path(concord.__file__).parents[1])}
-    command = [sys.executable, "-c", text, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def segments(root: Path) -> list[Path]:
@@ -411,7 +402,7 @@ def test_damage_wider_than_a_window_is_stepped_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("before", [1, 3, 4, 20, 47, 48])
 def test_a_header_across_two_windows_is_found(tmp_path: Path, before: int) -> None:
-    first = bytes(ledger._WINDOW + 1 - before - 48)  # pyright: ignore[reportPrivateUsage]
+    first = bytes(disk._WINDOW + 1 - before - 48)  # pyright: ignore[reportPrivateUsage]
     with Store(tmp_path) as store:
         store.put_many([(KEYS[0], first), (KEYS[1], b"second")])
     (path,) = segments(tmp_path)
@@ -739,3 +730,17 @@ def test_values_are_synced_in_time(tmp_path: Path, monkeypatch: Any, use: Callab
         monkeypatch.setattr("concord.store._SYNC_SECONDS", 0.0)
         use(store)
         assert synced
+
+
+def test_where_the_store_is_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("CONCORD_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert default_root() == tmp_path / ".cache" / "concord"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert default_root() == tmp_path / "xdg" / "concord"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert default_root() == tmp_path / "Library" / "Caches" / "concord"
+    monkeypatch.setenv("CONCORD_CACHE", "~/mine")
+    assert default_root() == tmp_path / "mine"

@@ -21,7 +21,7 @@ from concord.tensors import (
     Replies,
     Rollouts,
     RunningMean,
-    Steps,
+    StepLogits,
     Tokens,
     TopK,
 )
@@ -177,7 +177,7 @@ def test_the_sampler_s_ratio() -> None:
 
 
 def test_steps_are_flat_too() -> None:
-    steps = Steps(logit=torch.zeros(3), label=torch.ones(3), owner=t([0, 0, 1]), num_replies=2)
+    steps = StepLogits(logit=torch.zeros(3), label=torch.ones(3), owner=t([0, 0, 1]), num_replies=2)
     assert steps.last.tolist() == [False, True, True]
 
 

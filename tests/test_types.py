@@ -7,11 +7,14 @@ from math import inf, nan
 import pytest
 from hypothesis import given
 
-from concord.errors import InputError
+from concord.errors import InputError, UnansweredError
 from concord.types import (
     Ask,
+    AsyncPolicy,
+    Capability,
     Challenge,
     Feedback,
+    Flow,
     Image,
     Interval,
     Item,
@@ -24,9 +27,13 @@ from concord.types import (
     Ranks,
     Rate,
     Ratings,
+    Reply,
     Result,
+    Role,
+    Sampling,
     Score,
     Scorecard,
+    SegmentPreference,
     Shown,
     StepLabels,
     Text,
@@ -41,6 +48,7 @@ from tests import strategies as some
 
 Q = as_prompt("2+2?")
 A, B = as_turns("4"), as_turns("5")
+USER, UNTRAINED = as_turns("4", role="user"), (Message("assistant", "4", trained=False),)
 
 
 def test_people_write_strings_messages_and_lists() -> None:
@@ -75,15 +83,27 @@ def test_sound_items_are_accepted(item: Item) -> None:
 
 
 CONTRADICTIONS: list[tuple[tuple[tuple[Message, ...], ...], Utilities, str]] = [
-    ((A,), Preference(), "another number of replies; found '1 replies'; accepted: 2 here"),
-    ((A, B), Shown(), "another number of replies; found '2 replies'; accepted: 1 here"),
+    ((A,), Preference(), "another number of replies; found 1 replies; accepted: 2 here"),
+    ((A, B), Shown(), "another number of replies; found 2 replies; accepted: 1 here"),
     ((A, B), Ranks((1, 2, 3)), "another number of replies"),
     ((A, B), Ratings((1.0,)), "another number of replies"),
     ((), Label(True), "another number of replies"),
-    ((), Ranks(()), "Ranks speaks of another number of replies; found '0 replies'"),
+    ((), Ranks(()), "Ranks speaks of another number of replies; found 0 replies"),
     (((),), Shown(), "a reply has no message"),
     ((A, B), Preference(1.5), "a preference is a probability; found 1.5"),
     ((A, B), Preference(nan), "a preference is a probability; found nan"),
+    ((USER,), Shown(), "no turn of an example is trained; found ['user']"),
+    ((UNTRAINED,), Shown(), "no turn of an example is trained; found ['assistant']"),
+    ((A, A), Preference(), "a reply is preferred to itself; found 1.0"),
+    ((A, A), SegmentPreference(0.25), "a reply is preferred to itself; found 0.25"),
+    ((A, A), Preference(0.5, aspects={"wit": 0.75}), "a reply is preferred to itself; found 0.75"),
+    ((A, B), Preference(aspects={"wit": nan}), "a preference is a probability; found nan"),
+    ((A, B), Preference(strength=-1.0), "the strength of a preference is a margin; found -1.0"),
+    ((A, B), Preference(strength=inf), "the strength of a preference is a margin; found inf"),
+    ((A, B), Preference(0.5, strength=1.0), "a tie has a strength; found 1.0"),
+    ((A, B), Preference(scores=(1.0, nan)), "a score is not a number; found (1.0, nan)"),
+    ((A, B), Preference(0.5, (1, 1)), "the votes say nothing; found (1, 1)"),  # type: ignore[arg-type]
+    ((A, B), Ratings((None, None), {"wit": (None, None)}), "a rating scores nothing; found nothing"),
     ((A, B), Preference(0.5, (0, 0, 0)), "the votes say nothing; found (0, 0, 0)"),
     ((A, B), Preference(0.5, (2, -1, 1)), "the votes say nothing"),
     ((A, B), Ranks((0, 1)), "a rank is too small; found 0"),
@@ -91,9 +111,9 @@ CONTRADICTIONS: list[tuple[tuple[tuple[Message, ...], ...], Utilities, str]] = [
     ((A, B), Ratings((1.0, -inf)), "a score is not a number"),
     ((A, B), Ratings((1.0, 2.0), {"wit": (1.0,)}), "another number of scores; found {'wit': (1.0,)}"),
     ((A, B), Ratings((1.0, 2.0), {"wit": (1.0, nan)}), "a score is not a number"),
-    ((A,), StepLabels((1.0, 0.0)), "steps and labels differ in number; found '2 labels'; accepted: 1"),
+    ((A,), StepLabels((1.0, 0.0)), "steps and labels differ in number; found 2 labels; accepted: 1"),
     ((A,), StepLabels((2.0,)), "a step label is out of range; found (2.0,)"),
-    ((A,), TurnRewards((1.0, 1.0)), "turns and rewards differ in number; found '2 rewards'; accepted: 1"),
+    ((A,), TurnRewards((1.0, 1.0)), "turns and rewards differ in number; found 2 rewards; accepted: 1"),
     ((A,), TurnRewards((nan,)), "a reward is not a number; found (nan,)"),
 ]
 
@@ -110,9 +130,29 @@ def test_contradictions_are_refused_in_four_parts(
     assert all(part in message for part in ("; found ", "; accepted: ", "; to do: "))
 
 
+ODD: list[tuple[tuple[tuple[Message, ...], ...], Utilities]] = [
+    ((as_turns(""),), Label(True)),
+    ((A, B), Ranks((1, 1))),
+    ((A, A), Ratings((1.0, 2.0))),
+    ((A, A), Preference(0.5, strength=0.0)),
+    ((A, B), Preference(1.0, (0, 0, 3), scores=(1.0, 2.0), aspects={"wit": 0.0})),
+    ((A, B), Ratings((None, None), {"wit": (None, 1.0)})),
+]
+
+
+@pytest.mark.parametrize(("replies", "utilities"), ODD)
+def test_what_is_merely_odd_is_kept(replies: tuple[tuple[Message, ...], ...], utilities: Utilities) -> None:
+    assert Item(Q, replies, utilities).utilities == utilities
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
+        (lambda: Ask(Q, given=(A,), n=2), "an ask with given replies draws nothing; found (2, Sampling("),
+        (lambda: Ask(Q, given=(A,), sampling=Sampling(max_tokens=9)), "given replies draws nothing"),
+        (lambda: Ask(Q, given=(A,), sampling=Sampling(temperature=0.5)), "given replies draws nothing"),
+        (lambda: Ask(Q, given=(A, ())), "a given reply has no message"),
+        (lambda: Result(name="wins", value=0.5, n=1, at={"x": nan}), "wins stands at no x; found nan"),
         (lambda: Ask(Q, n=0), "at least one reply; found 0"),
         (lambda: Interval(2.0, 1.0), "from low to high; found (2.0, 1.0)"),
         (lambda: Interval(nan, 1.0), "from low to high"),
@@ -124,6 +164,47 @@ def test_impossible_records_are_refused(make: Callable[[], object], says: str) -
     with pytest.raises(InputError) as caught:
         make()
     assert says in str(caught.value)
+    assert all(part in str(caught.value) for part in ("; found ", "; accepted: ", "; to do: "))
+
+
+def test_an_ask_needs_what_it_implies() -> None:
+    assert Ask(Q).needs == Capability.API
+    assert (Ask(Q, n=3).count, Ask(Q, given=(A, B, A)).count) == (3, 3)
+    scored = Ask(Q, given=(A, B), sampling=Sampling(top_logps=2), needs=Capability(0))
+    assert scored.needs == Capability.SCORE | Capability.LP
+    assert Ask(Q, needs=Capability.GRAD, given=(A,)).needs == Capability.GRAD | Capability.SCORE
+
+
+@pytest.mark.parametrize(
+    ("role", "trained", "learned"),
+    [("assistant", None, True), ("user", None, False), ("assistant", False, False), ("tool", True, True)],
+)
+def test_a_turn_says_whether_it_is_learned_from(role: Role, trained: bool | None, learned: bool) -> None:
+    assert Message(role, "x", trained=trained).learned is learned
+
+
+def test_a_flow_is_a_generator_of_requests() -> None:
+    def best(prompt: Prompt) -> Flow[str]:
+        replies: tuple[Reply, ...] = yield Ask(prompt, n=2)
+        try:
+            rated, second = yield Rate(prompt, tuple((reply.message,) for reply in replies)), Ask(prompt)
+        except UnansweredError:
+            return "nobody"
+        scores: list[float] = [one.value for one in rated if isinstance(one, Score)]
+        return max(zip(scores, replies, strict=True), key=lambda pair: pair[0])[1].text + second[0].text
+
+    replies = (Reply(A[0]), Reply(B[0]))
+    flow = best(Q)
+    assert next(flow) == Ask(Q, n=2)
+    assert flow.send(replies) == (Rate(Q, (A, B)), Ask(Q))
+    with pytest.raises(StopIteration) as done:
+        flow.send(((Score(0.0), Score(1.0)), replies[:1]))
+    assert done.value.value == "54"
+    flow = best(Q)
+    next(flow)
+    flow.send(replies)
+    with pytest.raises(StopIteration, match="nobody"):
+        flow.throw(UnansweredError("no reply came"))
 
 
 def test_usage_adds_up() -> None:
@@ -140,7 +221,9 @@ def test_a_scorecard_has_sections() -> None:
 
 
 class LengthFeedback:
-    """A feedback of two lines: the shape is all that the protocol asks for."""
+    """A feedback of few lines: the shape is all that the protocol asks for."""
+
+    id = "length"
 
     def rate(self, rates: Sequence[Rate]) -> Sequence[tuple[Score | Unscored, ...]]:
         return [tuple(Score(float(len(reply[0].text))) for reply in rate.replies) for rate in rates]
@@ -149,7 +232,7 @@ class LengthFeedback:
 def test_the_protocols_tell_what_has_their_shape() -> None:
     feedback: Feedback = LengthFeedback()
     assert isinstance(feedback, Feedback)
-    assert not isinstance(feedback, Policy)
+    assert not isinstance(feedback, Policy | AsyncPolicy)
     assert feedback.rate([Rate(Q, (A, as_turns("four")))]) == [(Score(1.0), Score(4.0))]
 
 

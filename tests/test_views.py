@@ -1,12 +1,14 @@
 """The kinds of item: exact views, sound constructors, and conversions that lose nothing unsaid."""
 
 import re
-from collections.abc import Callable
+from collections import UserDict
+from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError, replace
 from functools import partial
 from itertools import combinations, product
 from math import nan
 from typing import Any, get_args
+from weakref import WeakValueDictionary
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,20 @@ from hypothesis import strategies as st
 
 from concord import views
 from concord.errors import ConversionError, InputError
-from concord.types import Image, Item, Message, Origin, Prompt, Shown, Text, ToolCall, as_prompt, as_turns
+from concord.types import (
+    RESERVED_META,
+    Image,
+    Item,
+    Message,
+    Origin,
+    Preference,
+    Prompt,
+    Shown,
+    Text,
+    ToolCall,
+    as_prompt,
+    as_turns,
+)
 from concord.views import (
     CONVERSIONS,
     Candidates,
@@ -165,9 +180,13 @@ CONTRADICTIONS: list[tuple[Callable[[], object], str]] = [
     (lambda: Demonstration.of("q", []), "a reply is empty; found []"),
     (lambda: Demonstration.of("q", [REPLY, AGAIN]), "a demonstration has one turn; found 2"),
     (lambda: Dialogue.of("q", [REPLY]), "a dialogue has several turns; found 1"),
-    (lambda: Dialogue.of("q", [AGAIN, AGAIN]), "no turn of the dialogue is trained; found ['user', 'user']"),
+    (lambda: Dialogue.of("q", [AGAIN, AGAIN]), "no turn of an example is trained; found ['user', 'user']"),
     (lambda: Comparison.of("q", "a", ""), "a reply is empty; found ''"),
     (lambda: Comparison.of("q", "a", "a"), "a reply is preferred to itself; found 1.0"),
+    (lambda: SegmentComparison.of("q", "a", "a"), "a reply is preferred to itself; found 1.0"),
+    (lambda: Demonstration.of("q", AGAIN), "no turn of an example is trained; found ['user']"),
+    (lambda: Comparison.of("q", "a", "b", strength=-1), "the strength of a preference is a margin; found -1"),
+    (lambda: Rating.of("q", ["a"], [None]), "a rating scores nothing; found nothing"),
     (lambda: Comparison.of("q", "a", "b", preference=1.5), "a preference is a probability; found 1.5"),
     (lambda: Comparison.of("q", "a", "b", preference=nan), "a preference is a probability; found nan"),
     (lambda: Comparison.of("q", "a", "b", votes=(0, 0, 0)), "the votes say nothing; found (0, 0, 0)"),
@@ -191,7 +210,7 @@ CONTRADICTIONS: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: Steps.of("q", "abc", [1, 0, 1]), "steps in one text; found 'abc'"),
     (lambda: Steps.of("q", [], []), "a reply is empty"),
-    (lambda: Steps.of("q", ["a", "b"], [1]), "steps and labels differ in number; found '1 labels'"),
+    (lambda: Steps.of("q", ["a", "b"], [1]), "steps and labels differ in number; found 1 labels"),
     (lambda: Steps.of("q", ["a", "b"], [1, 7]), "a step label is out of range; found (1, 7)"),
     (lambda: Trajectory.of("q", [REPLY, AGAIN], [1.0]), "turns and rewards differ in number"),
     (lambda: Trajectory.of("q", "a", [nan]), "a reward is not a number; found (nan,)"),
@@ -249,13 +268,88 @@ def test_a_ranking_makes_all_comparisons() -> None:
 
 def test_a_rating_makes_comparisons_and_a_ranking() -> None:
     item = Rating.of("2+2?", ["5", "4", "6"], [0.5, 2, 0.5], aspects={"wit": [1, 2, 3]}).item()
-    assert seen(to_comparisons(item)) == [Comparison(Q, A, B), Comparison(Q, B, C, 0.5), Comparison(Q, A, C)]
+    assert seen(to_comparisons(item)) == [
+        Comparison(Q, A, B, strength=1.5, scores=(2, 0.5), aspects={"wit": 1.0}),
+        Comparison(Q, B, C, 0.5, strength=0, scores=(0.5, 0.5), aspects={"wit": 0.0}),
+        Comparison(Q, A, C, strength=1.5, scores=(2, 0.5), aspects={"wit": 0.0}),
+    ]
+    assert to_comparisons(item).ignored == ("1 aspect beyond the order",)
     assert seen(to_rankings(item)) == [Ranking(Q, (B, A, C), (2, 1, 2))]
-    assert (
-        to_comparisons(item).ignored
-        == to_rankings(item).ignored
-        == ("3 scores beyond their order", "1 aspect")
+    assert to_rankings(item).ignored == ("3 scores beyond their order", "1 aspect")
+
+
+def test_replies_without_a_score_are_left_out_aloud() -> None:
+    row = Rating.of("2+2?", ["4", "5", "6"], [1.0, None, 0.0], aspects={"wit": [None, 1, 2]}).item()
+    pairs = to_comparisons(row)
+    assert seen(pairs) == [Comparison(Q, A, C, strength=1.0, scores=(1.0, 0.0))]
+    assert pairs.ignored == ("1 reply without a score", "1 aspect beyond the order")
+    assert seen(to_rankings(row)) == [Ranking(Q, (A, C), (1, 2))]
+    assert seen(to_judgements(row, threshold=0.5)) == [Judgement(Q, A, True), Judgement(Q, C, False)]
+    best = to_demonstrations(row)
+    assert seen(best) == [Demonstration(Q, A)]
+    assert best.ignored == ("1 worse reply", "1 reply without a score", "2 scores", "1 aspect")
+    alone = Rating.of("2+2?", ["4", "5"], [None, 1.0]).item()
+    unscored = Rating.of("2+2?", ["4", "5"], [None, None], aspects={"wit": [1.0, None]}).item()
+    for to in (to_comparisons, to_rankings, to_demonstrations):
+        assert to(alone).items == to(unscored).items == ()
+        assert "1 reply that nothing sets apart" in to(alone).ignored
+        assert "2 replies without a score" in to(unscored).ignored
+    assert to_demonstrations(unscored, threshold=0.0).items == ()
+
+
+def test_a_reply_that_stands_twice_is_not_preferred_to_itself() -> None:
+    twice = Rating.of("2+2?", ["4", "4", "5"], [1.0, 2.0, 1.0], aspects={"wit": [1, 2, 3]})
+    made = to_comparisons(twice.item())
+    assert len(made.items) == 2
+    assert made.ignored == ("1 aspect beyond the order", "1 pair of a reply with itself")
+    same = to_comparisons(Rating.of("2+2?", ["4", "4"], [1.0, 1.0], aspects={"wit": [1, 2]}).item())
+    assert seen(same) == [Comparison(Q, A, A, 0.5, strength=0.0, scores=(1.0, 1.0))]
+    ranked = to_comparisons(Ranking.of("2+2?", ["4", "4", "5"]).item())
+    assert (len(ranked.items), ranked.ignored) == (2, ("1 pair of a reply with itself",))
+
+
+def test_swapping_the_sides_swaps_all_that_speaks_of_them() -> None:
+    row = Comparison(
+        Q, A, B, 0.25, (1, 0, 3), strength=2.0, scores=(1.0, 3.0), aspects={"wit": 0.0, "care": 0.75}
     )
+    swapped = Comparison(
+        Q, B, A, 0.75, (3, 0, 1), strength=2.0, scores=(3.0, 1.0), aspects={"wit": 1.0, "care": 0.25}
+    )
+    assert (row.swapped, row.better_first, swapped.better_first) == (swapped, swapped, swapped)
+    assert swapped.swapped == row
+    assert Comparison(Q, A, B, 0.5).better_first == Comparison(Q, A, B, 0.5)
+    made = Comparison.of("2+2?", "4", "5", strength=0.5, scores=(2, 1.5), aspects={"wit": 0.5})
+    assert (made.strength, made.scores, made.aspects) == (0.5, (2, 1.5), {"wit": 0.5})
+    assert to_judgements(made.item()).ignored == ("1 strength", "2 scores", "1 aspect")
+
+
+RESERVED: dict[str, Any] = {"ref_chosen_logps": -1.0, "ref_rejected_logps": -2.0, "ref_logps": [-1.0, -2.0]}
+
+
+@pytest.mark.parametrize(
+    ("row", "to", "kept"),
+    [
+        (Comparison.of("q", "a", "b"), "comparison", True),
+        (Comparison.of("q", "a", "b"), "ranking", True),
+        (Comparison.of("q", "a", "b"), "candidates", True),
+        (SegmentComparison.of("q", "a", "b"), "comparison", True),
+        (Rating.of("q", ["a", "b"], [1, 0]), "comparison", True),
+        (Rating.of("q", ["a", "b"], [0, 1]), "comparison", False),
+        (Rating.of("q", ["a", "b", "c"], [2, 1, None]), "ranking", False),
+        (Comparison.of("q", "a", "b"), "judgement", False),
+        (Comparison.of("q", "a", "b"), "demonstration", False),
+        (Comparison.of("q", "a", "b"), "task", False),
+    ],
+)
+def test_columns_that_belong_to_the_replies_go_with_them(row: View, to: Kind, kept: bool) -> None:
+    assert set(RESERVED) == set(RESERVED_META)
+    made = TO[to](row.item(meta={"id": 7, "images": ["cat.png"], **RESERVED}))
+    assert made.items
+    for one in made.items:
+        assert dict(one.meta) == {"id": 7, "images": ["cat.png"], **(RESERVED if kept else {})}
+    said = [text for text in made.ignored if text.endswith(", which belongs to other replies")]
+    named = [] if kept else [f"the column {key}, which belongs to other replies" for key in RESERVED_META]
+    assert said == named
 
 
 @given(st.integers(1, 6))
@@ -269,7 +363,7 @@ def test_a_comparison_shows_the_chosen_reply() -> None:
     assert (seen(sure), sure.ignored) == ([Demonstration(Q, A)], ("1 rejected reply",))
     soft = to_demonstrations(Comparison.of("2+2?", "5", "4", votes=(1, 0, 2)).item())
     assert seen(soft) == [Demonstration(Q, A)]
-    assert soft.ignored == ("1 rejected reply", "the strength of the preference", "3 votes")
+    assert soft.ignored == ("1 rejected reply", "how sure the preference is", "3 votes")
     tie = to_demonstrations(Comparison.of("2+2?", "5", "4", preference=0.5).item())
     assert (tie.items, tie.ignored) == ((), ("2 replies that nothing sets apart",))
     several = to_demonstrations(Comparison.of("2+2?", [REPLY, AGAIN, REPLY], "5").item())
@@ -279,7 +373,7 @@ def test_a_comparison_shows_the_chosen_reply() -> None:
 def test_a_comparison_makes_two_judgements_and_a_ranking() -> None:
     made = to_judgements(Comparison.of("2+2?", "5", "4", preference=0.25).item())
     assert seen(made) == [Judgement(Q, A, True), Judgement(Q, B, False)]
-    assert made.ignored == ("the strength of the preference",)
+    assert made.ignored == ("how sure the preference is",)
     assert seen(to_rankings(Comparison.of("2+2?", "5", "4", preference=0).item())) == [
         Ranking(Q, (B, A), (2, 1))
     ]
@@ -359,17 +453,40 @@ def test_a_data_set_is_converted_with_a_tally() -> None:
         Rating.of("q", ["a", "b"], [1, 0]).item(meta={"id": 3}),
         Comparison.of("q", "c", "d").item(meta={"id": 4}),
     ]
-    made = convert(iter(rows), to="demonstration")
-    assert [item.meta["id"] for item in made.items] == [1, 3, 4]
+    made = convert(rows, to="demonstration")
+    assert (made.ignored, made.read, made.made) == ({}, 0, 0)
+    assert [item.meta["id"] for item in made] == [1, 3, 4]
+    assert [item.meta["id"] for item in made] == [1, 3, 4], "and again, with a new tally"
+    assert (made.read, made.made) == (4, 3)
     assert made.ignored == {
         "1 rejected reply": 2,
         "2 replies that nothing sets apart": 1,
         "1 worse reply": 1,
         "2 scores": 1,
     }
-    assert len(convert(rows, to="judgement", threshold=0.5).items) == 6
-    assert len(convert(rows, to="demonstration", threshold=0).items) == 4
-    assert convert([], to="task").items == ()
+    assert len(list(convert(rows, to="judgement", threshold=0.5))) == 6
+    assert len(list(convert(rows, to="demonstration", threshold=0))) == 4
+    assert list(convert([], to="task")) == []
+
+
+def test_a_conversion_holds_one_row_at_a_time() -> None:
+    class Marked(UserDict[str, Any]):
+        """A mapping that can be watched."""
+
+    alive: WeakValueDictionary[int, Marked] = WeakValueDictionary()
+
+    def rows() -> Iterator[Item]:
+        for number in range(1000):
+            alive[number] = meta = Marked(id=number)
+            yield Item(Q, (A, B), Preference(), meta=meta)
+
+    made = convert(rows(), to="ranking")
+    most = 0
+    for number, item in enumerate(made):
+        assert item.meta["id"] == number
+        assert made.read == number + 1
+        most = max(most, len(alive))
+    assert most <= 3
 
 
 @pytest.mark.parametrize(
@@ -380,7 +497,7 @@ def test_a_data_set_is_converted_with_a_tally() -> None:
         ("ranking", 0.5, "a threshold plays no part in a conversion to ranking; found 0.5"),
     ],
 )
-def test_a_data_set_wants_a_target_that_can_be(to: str, threshold: float | None, says: str) -> None:
+def test_a_data_set_wants_a_target_that_can_be(to: Any, threshold: float | None, says: str) -> None:
     with pytest.raises(InputError) as caught:
         convert([], to=to, threshold=threshold)
     assert says in str(caught.value)
@@ -439,7 +556,10 @@ def test_every_utility_is_kept_or_mentioned(kind: type, data: st.DataObject) -> 
     fresh: Any = data.draw(some.utilities(kind, item.replies))
     known: Any = item.utilities
     changes = {name: getattr(fresh, name) for name in known.__dataclass_fields__ if data.draw(st.booleans())}
-    other = replace(item, utilities=replace(known, **changes))
+    try:
+        other = replace(item, utilities=replace(known, **changes))
+    except InputError:  # what was changed contradicts what was not
+        return
     if item.utilities == other.utilities:
         return
     for (_, made), (_, differently) in zip(convertible(item), convertible(other), strict=True):

@@ -100,6 +100,24 @@ def test_a_default_is_left_out_only_if_it_is_the_same() -> None:
     assert wire.from_json(Switch, {"level": False}).level is False
 
 
+def test_beside_text_a_text_stays_a_text() -> None:
+    result = Result(name="x", value=math.inf, n=1, at={"split": "NaN", "x": 3, "y": 0.5})
+    written: Any = wire.to_json(result)
+    assert (written["value"], written["at"]) == ("Infinity", {"split": "NaN", "x": 3.0, "y": 0.5})
+    assert wire.from_json(Result, written) == result
+    mixed = Mapping[str, str | float]
+    with pytest.raises(InputError, match="x: wrong type; found nan; accepted: text or a finite number"):
+        wire.to_json({"x": math.nan}, cls=mixed)
+    with pytest.raises(InputError, match=r"^at\.x: wrong type; found True"):
+        wire.from_json(Result, {"name": "x", "value": None, "n": 0, "at": {"x": True}})
+
+
+def test_free_json_at_the_top() -> None:
+    data = {"a": ["NaN", 1, 1.5, None, True]}
+    assert wire.loads(Any, wire.dumps(data, cls=Any)) == data
+    assert wire.dumps(data, cls=Any, indent=2).startswith('{\n  "a": [\n')
+
+
 def test_unions_at_the_top_need_their_type_said() -> None:
     either = Score | Unscored
     written = wire.to_json(Unscored("no verdict"), cls=either)
@@ -186,9 +204,9 @@ def test_dataclasses_of_ones_own_are_welcome() -> None:
         (
             {"prompt": {"messages": []}, "meta": {"x": [0.0, math.nan]}},
             "meta.x[1]",
-            "wrong type",
+            "JSON cannot hold this",
             "nan",
-            "what JSON can hold",
+            "null, true, false, finite numbers",
         ),
         (
             {"prompt": {"messages": []}, "origin": "x" * 99},
@@ -242,13 +260,13 @@ def test_bad_base64_is_refused(text: object) -> None:
 
 
 def test_a_number_too_large_for_a_float_is_refused() -> None:
-    with pytest.raises(InputError, match="value: too large; found '401 digits'"):
+    with pytest.raises(InputError, match="value: too large; found 401 digits"):
         wire.from_json(Score, {"value": 10**400})
 
 
 @pytest.mark.parametrize("meta", [{"x": {1, 2}}, {"x": math.inf}, {"x": {3: "y"}}, {"x": object()}])
 def test_what_json_cannot_hold_is_not_written(meta: Any) -> None:
-    with pytest.raises(InputError, match=r"meta\.x: wrong type; found .*; accepted: what JSON can hold"):
+    with pytest.raises(InputError, match=r"meta\.x: JSON cannot hold this; found .*; accepted: null"):
         wire.to_json(Item(as_prompt("x"), meta=meta))
 
 
@@ -367,7 +385,7 @@ def test_the_scorecard_has_a_schema() -> None:
     json.dumps(schema)
     assert schema["$defs"]["Scorecard"]["required"] == ["model", "results"]
     assert schema["$defs"]["Scorecard"]["additionalProperties"] is False
-    assert set(schema["$defs"]) == {"Scorecard", "Result", "Interval", "Ledger", "Usage", "Judge"}
+    assert set(schema["$defs"]) == {"Scorecard", "Result", "Interval", "Ledger", "Usage", "JudgeRecord"}
     card = Scorecard(model="m", results=(Result(name="wins", value=0.5, n=3),))
     assert conforms(wire.to_json(card), schema)
     assert wire.from_json(Scorecard, json.loads(json.dumps(wire.to_json(card)))) == card

@@ -205,9 +205,9 @@ def notes(entry: Entry, shelf: Shelf, *, up: str) -> Iterator[tuple[str, str]]:
     for label in ("minimises", "optimum", "departs", "peers"):
         if text := getattr(entry, label):
             yield label, shelf.prose(text, up=up)
-    for label in ("shaping", "advantage", "keep"):
-        if text := getattr(entry, label):
-            yield label, shelf.named(text, up=up)
+    for label in ("keep", "bonus", "shaping", "advantage"):
+        if names := getattr(entry, label):
+            yield label, ", then ".join(shelf.named(name, up=up) for name in names)
     if entry.coupled:
         yield "coupled", "its rows depend on each other: it must see all rows of a step at once"
     if entry.paper:
@@ -240,8 +240,8 @@ def menus(shelf: Shelf) -> str:
     rows = [
         (
             shelf.link(entry),
-            "<br>".join(shelf.named(part) for part in (entry.shaping, entry.keep) if part),
-            shelf.named(entry.advantage) if entry.advantage else "",
+            "<br>".join(shelf.named(part) for part in (*entry.keep, *entry.bonus, *entry.shaping)),
+            ", then ".join(shelf.named(part) for part in entry.advantage),
             "<br>".join(written_term(term, shelf) for term in entry.terms),
         )
         for entry in shelf.entries

@@ -77,10 +77,11 @@ class Part:
 class Entry:
     """One entry of the catalogue. What does not apply is empty.
 
-    `kind` is objective, method, advantage, shaping, reduction, aggregation, divergence, theory or function.
+    `kind` is objective, method, selection, shaping, advantage, reduction, aggregation, divergence, theory or
+    function.
     `needs` is what the data and the models must have, `inputs` what is supplied beside the record, `knobs`
-    what may be set; those of a method are called `part.knob`. `advantage`, `shaping`, `keep` and `terms` are
-    a method's choice from the menus.
+    what may be set; those of a method are called `part.knob`. `keep`, `bonus`, `shaping`,
+    `advantage` and `terms` are a method's choice from the menus, in that order.
     """
 
     name: str
@@ -100,9 +101,10 @@ class Entry:
     optimum: str
     departs: str
     peers: str
-    advantage: str
-    shaping: str
-    keep: str
+    keep: tuple[str, ...]
+    bonus: tuple[str, ...]
+    shaping: tuple[str, ...]
+    advantage: tuple[str, ...]
     terms: tuple[Part, ...]
 
     @property
@@ -131,7 +133,7 @@ def load() -> tuple[Entry, ...]:
 def _entry(raw: dict[str, Any]) -> Entry:
     values: dict[str, Any] = {
         **raw,
-        "needs": tuple(raw["needs"]),
+        **{key: tuple(raw[key]) for key in ("needs", "keep", "bonus", "shaping", "advantage")},
         "knobs": {name: _knob(knob) for name, knob in raw["knobs"].items()},
         "terms": tuple(_part(term) for term in raw["terms"]),
     }
@@ -252,7 +254,8 @@ def _one_of(what: str, wanted: str, known: tuple[str, ...]) -> set[str]:
     plain = wanted.strip().lower()
     found = {plain} & set(known) or {name for name in known if plain in name}
     if not found:
-        raise NotFoundError(explain(f"there is no such {what}", found=wanted, accepted=nearest(plain, known)))
+        wrong, accepted = f"there is no such {what}", nearest(plain, known)
+        raise NotFoundError(explain(wrong, found=wanted, accepted=accepted, do="name one of these"))
     return found
 
 

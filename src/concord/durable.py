@@ -4,41 +4,37 @@ A file is written aside, synced, renamed over the old one, and its directory is 
 filled aside, synced file by file, and renamed. So a killed process or a full disk leaves the old or
 the new, never a mix. What a kill does leave behind are files and directories named `.*.tmp`.
 
-JSON written here is legal JSON: the three numbers it cannot spell are the texts "NaN", "Infinity" and
-"-Infinity", and reading turns exactly these texts back into numbers.
+JSON written here is legal JSON, by the codec of `wire`: what it cannot hold, numbers that are not finite
+among it, is refused, and what is read is what stands there.
 """
 
 import contextlib
 import ctypes
 import errno
-import json
-import math
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from concord import wire
 from concord.errors import InputError, RunError, UnavailableError, explain
 
 __all__ = [
     "aside",
     "disk_message",
-    "from_json",
     "lock",
     "publish_directory",
     "read_json",
     "recover_directory",
     "sync_directory",
-    "to_json",
     "unlock",
     "write_all",
     "write_bytes",
     "write_json",
 ]
 
-_SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux: two names change places in one step
 _AT_FDCWD = -100
 
@@ -51,12 +47,10 @@ def lock(descriptor: int, *, wait: bool = True, shared: bool = False) -> bool:
     try:
         import fcntl  # absent on Windows, where importing concord must still work
     except ImportError as error:
-        raise UnavailableError(
-            explain(
-                "this system has no file locks of the POSIX kind, which the store and runs rely on",
-                accepted="Linux, macOS, or the Windows Subsystem for Linux",
-            )
-        ) from error
+        wrong = "this system has no file locks of the POSIX kind, which the store and runs rely on"
+        accepted = "Linux, macOS, or the Windows Subsystem for Linux"
+        do = "run Concord on one of these"
+        raise UnavailableError(explain(wrong, found=sys.platform, accepted=accepted, do=do)) from error
     mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, mode if wait else mode | fcntl.LOCK_NB)
@@ -87,13 +81,16 @@ def write_all(descriptor: int, data: bytes | memoryview, *, offset: int) -> None
 def disk_message(error: OSError, *, doing: str, kept: str) -> str:
     """Say in one sentence what the disk refused, what is still whole, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        accepted = "a disk with room"
         do = "free space or raise the quota on that disk, then run the same command again"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        accepted = "a place that may be written to"
         do = "give write permission there, or name another directory"
     else:
-        do = "look at the disk (its log, its mount), then run the same command again"
+        accepted = "a disk that reads and writes"
+        do = "look at the path and the disk (its log, its mount), then run the same command again"
     found = error.strerror or type(error).__name__
-    return explain(f"{doing} failed, and {kept}", found=found, do=do)
+    return explain(f"{doing} failed, and {kept}", found=found, accepted=accepted, do=do)
 
 
 def sync_directory(path: str | Path) -> None:
@@ -139,65 +136,21 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 def write_json(path: str | Path, value: object) -> None:
     """Write a value as readable JSON, durably; order of keys is kept."""
-    write_bytes(path, (to_json(value, indent=2) + "\n").encode())
+    write_bytes(path, (wire.dumps(value, cls=Any, indent=2) + "\n").encode())
 
 
 def read_json(path: str | Path) -> Any:
     """Read what `write_json` wrote; a file that is absent or is not JSON gives a RunError."""
     try:
-        return from_json(Path(path).read_text(encoding="utf-8"))
+        data = Path(path).read_bytes()
     except OSError as error:
-        raise RunError(explain(f"{path} cannot be read", found=error.strerror)) from error
-    except ValueError as error:
-        wrong = f"{path} is not JSON text ({error})"
-        raise RunError(explain(wrong, do="restore the file from a copy, or start the run anew")) from error
-
-
-def to_json(value: object, *, indent: int | None = None) -> str:
-    """Spell a value as legal JSON (see the top of this file for NaN and the infinities)."""
-    return json.dumps(_spelled(value, at=""), ensure_ascii=True, allow_nan=False, indent=indent)
-
-
-def from_json(text: str) -> Any:
-    """Read what `to_json` spelled; raises ValueError for text that is not JSON."""
-    return _unspelled(json.loads(text))
-
-
-def _spelled(value: object, *, at: str) -> object:
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, list | tuple):
-        items = cast("list[object]", value)
-        return [_spelled(item, at=f"{at}[{index}]") for index, item in enumerate(items)]
-    if isinstance(value, Mapping):
-        pairs = cast("Mapping[object, object]", value).items()
-        for name, _ in pairs:
-            if not isinstance(name, str):
-                wrong = f"a key at {at or 'the top'} is not text, and JSON has no other keys"
-                raise InputError(explain(wrong, found=name, do="write it as text"))
-        return {str(name): _spelled(item, at=f"{at}.{name}") for name, item in pairs}
-    raise InputError(
-        explain(
-            f"the value at {at or 'the top'} cannot be written as JSON",
-            found=type(value).__name__,
-            accepted="None, bool, int, float, str, and lists and mappings of these",
-            do="convert it first, a tensor or array scalar with .item()",
-        )
-    )
-
-
-def _unspelled(value: Any) -> Any:
-    if isinstance(value, str):
-        return _SPELLED.get(value, value)
-    if isinstance(value, list):
-        return [_unspelled(item) for item in cast("list[Any]", value)]
-    if isinstance(value, dict):
-        return {name: _unspelled(item) for name, item in cast("dict[str, Any]", value).items()}
-    return value
+        wrong, accepted = f"{path} cannot be read", "a file that is there and may be read"
+        do = "give read permission, name another path, or restore the file from a copy"
+        raise RunError(explain(wrong, found=error.strerror, accepted=accepted, do=do)) from error
+    try:
+        return wire.loads(Any, data, where=str(path))
+    except InputError as error:
+        raise RunError(f"{error} Or restore the file from a copy, or start the run anew.") from error
 
 
 def publish_directory(filled: str | Path, final: str | Path) -> None:

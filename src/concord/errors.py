@@ -7,19 +7,21 @@
     |   |-- RecipeError       a setting is unknown, missing, ignored or contradictory
     |   `-- NotFoundError     a method, run, file or model of that name does not exist
     |-- CapabilityError       a policy cannot do what a method needs of it
+    |-- UnansweredError       a policy was asked and no reply came
     |-- UnavailableError      an optional part is not installed, or a service does not answer
     |-- StoreError            the content store cannot keep or give back a value
     `-- RunError              a run directory is in use, incomplete, or differs from what is asked
 
 A message has four parts: what is wrong, the value that was found, what is accepted, what to do.
-`explain` puts them together, so that no message forgets one. Broken invariants of our own are
-`assert`s, never one of these.
+`explain` puts them together and wants all four, so that no message forgets one. Broken invariants of our
+own are `assert`s, never one of these.
 """
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = [
+    "NOTHING",
     "CapabilityError",
     "ConcordError",
     "ConversionError",
@@ -28,7 +30,9 @@ __all__ = [
     "RecipeError",
     "RowError",
     "RunError",
+    "Said",
     "StoreError",
+    "UnansweredError",
     "UnavailableError",
     "explain",
     "nearest",
@@ -63,6 +67,10 @@ class CapabilityError(ConcordError):
     """A policy cannot do what a method needs of it."""
 
 
+class UnansweredError(ConcordError):
+    """A policy was asked and no reply came; the message holds its reasons. Drivers throw it into flows."""
+
+
 class UnavailableError(ConcordError):
     """An optional part is not installed, or a service does not answer."""
 
@@ -75,19 +83,25 @@ class RunError(ConcordError):
     """A run directory is in use, incomplete, or differs from what is asked."""
 
 
-def explain(wrong: str, *, found: object = None, accepted: str = "", do: str = "") -> str:
+class Said(str):
+    """A description of what was found, which `explain` does not quote as it would the thing itself."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+NOTHING = Said("nothing")
+"""For `found`, where the trouble is that there is nothing."""
+
+
+def explain(wrong: str, *, found: object, accepted: str, do: str) -> str:
     """Join the four parts of a message: what is wrong, what was found, what is accepted, what to do.
 
-    Parts that say nothing are left out; a found string is quoted, so that stray blanks can be seen.
+    A found string is quoted, so that stray blanks can be seen; a description in words of one's own is
+    `Said`, and where there was nothing to be found, `found` is NOTHING.
     """
-    parts = [wrong.rstrip(".")]
-    if found is not None:
-        parts.append(f"found {found!r}")
-    if accepted:
-        parts.append(f"accepted: {accepted.rstrip('.')}")
-    if do:
-        parts.append(f"to do: {do.rstrip('.')}")
-    return "; ".join(parts) + "."
+    what, accepted, do = (part.rstrip(".") for part in (wrong, accepted, do))
+    return f"{what}; found {found!r}; accepted: {accepted}; to do: {do}."
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

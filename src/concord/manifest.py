@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import concord
-from concord.durable import from_json, to_json
+from concord import wire
 from concord.errors import InputError, NotFoundError, explain
 
 __all__ = ["build_manifest", "hash_file", "hash_tree", "manifest_differences"]
@@ -68,9 +68,11 @@ def hash_tree(path: str | Path) -> str:
 def _files(folder: Path, *, seen: frozenset[str], prefix: str = "") -> Iterator[str]:
     real = os.path.realpath(folder)
     if real in seen:
-        raise InputError(
-            explain(f"{folder} links back to a directory that contains it", do="remove the link")
+        wrong, accepted = (
+            f"{folder} links back to a directory that contains it",
+            "links that lead out or down",
         )
+        raise InputError(explain(wrong, found=real, accepted=accepted, do="remove the link"))
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
@@ -80,7 +82,9 @@ def _files(folder: Path, *, seen: frozenset[str], prefix: str = "") -> Iterator[
 
 
 def _unreadable(path: str | Path, error: OSError) -> NoReturn:
-    raise NotFoundError(explain(f"the input {path} cannot be read", found=error.strerror)) from error
+    wrong, accepted = f"the input {path} cannot be read", "a file or directory that is there and may be read"
+    do = "mend the path, or give read permission"
+    raise NotFoundError(explain(wrong, found=error.strerror, accepted=accepted, do=do)) from error
 
 
 def build_manifest(
@@ -92,7 +96,7 @@ def build_manifest(
     """Describe this process: versions, inputs, seeds, hardware, and what the caller adds.
 
     Whoever computes adds what this module cannot know without importing it: the device, the kernel, the
-    number of threads really in use (as `threads`, in `extra`).
+    number of threads really in use (as `threads`, in `extra`). Numbers in it must be finite.
     """
     versions = {"python": platform.python_version(), "concord": concord.__version__}
     for package in _PACKAGES:
@@ -154,7 +158,7 @@ def _flat(value: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
             yield from _flat(cast("Mapping[str, object]", item), f"{prefix}{name}.")
         else:
             # Through JSON and back, since one of the two manifests has been there.
-            yield prefix + name, from_json(to_json(item))
+            yield prefix + name, wire.to_json(item, cls=Any)
 
 
 def _words(place: str) -> str:

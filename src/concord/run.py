@@ -3,7 +3,7 @@
     with Run.open("runs", name="dpo", recipe=text, resolved=settings, inputs=hashes) as run:
         run.mark("running")
         run.append_metrics({"step": 1, "loss": 0.69})
-        run.write_results([...])
+        run.write_results([Result(name="wins", value=0.6, n=100)])
         run.mark("finished")
 
 The directory `<root>/<name>-<first 12 digits of the id>/` is all that train, eval, decide, report and
@@ -17,8 +17,9 @@ serve know of each other:
     results.json     what was measured
     checkpoints/     samples/     lock
 
-One process at a time may write, the holder of the lock; anybody may read. JSON is legal JSON: NaN and
-the infinities are the texts "NaN", "Infinity" and "-Infinity", and readers here give the numbers back.
+One process at a time may write, the holder of the lock; anybody may read. JSON is legal JSON. Settings and
+manifest hold finite numbers only; in metrics and results, which are numbers by their types, NaN and the
+infinities are the texts "NaN", "Infinity" and "-Infinity", and readers here give the numbers back.
 """
 
 import contextlib
@@ -38,26 +39,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
+from concord import wire
 from concord.durable import (
     disk_message,
-    from_json,
     lock,
     read_json,
     sync_directory,
-    to_json,
     write_all,
     write_bytes,
     write_json,
 )
-from concord.errors import InputError, NotFoundError, RunError, explain, nearest
+from concord.errors import NOTHING, InputError, NotFoundError, RunError, Said, explain, nearest
 from concord.manifest import build_manifest
 from concord.store import key
+from concord.types import Result
 
 __all__ = ["Run", "State", "Status", "all_runs", "find_run", "run_id"]
 
 State = Literal["new", "running", "finished", "failed", "stopped"]
 
 _log = logging.getLogger(__name__)
+_Row = Mapping[str, int | float]
+_Results = tuple[Result, ...]
 _DIGITS = 12
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ABANDONED_SECONDS = 3600
@@ -92,7 +95,10 @@ class Run:
         missing = [name for name in ("manifest.json", "resolved.json") if not (self.path / name).is_file()]
         if missing:
             wrong = f"{path} is not a whole run directory: it has no {' and no '.join(missing)}"
-            raise RunError(explain(wrong, do="name another directory, or delete this one and start again"))
+            found = Said(", ".join(sorted(os.listdir(self.path)))) if self.path.is_dir() else NOTHING
+            accepted = "a directory with manifest.json and resolved.json"
+            do = "name another directory, or delete this one and start again"
+            raise RunError(explain(wrong, found=found or NOTHING, accepted=accepted, do=do))
         self.manifest: dict[str, Any] = read_json(self.path / "manifest.json")
         self.id = str(self.manifest.get("id"))
         self.name = str(self.manifest.get("name"))
@@ -119,7 +125,10 @@ class Run:
         """
         if not _NAME.fullmatch(name):
             accepted = "up to 100 letters, digits, dots, dashes and underscores, a letter or digit first"
-            raise InputError(explain("this cannot be the name of a run", found=name, accepted=accepted))
+            do = "give it a name that can be one of a directory"
+            raise InputError(
+                explain("this cannot be the name of a run", found=name, accepted=accepted, do=do)
+            )
         identity = run_id(resolved, inputs)
         path = Path(root) / f"{name}-{identity[:_DIGITS]}"
         held = None
@@ -194,7 +203,8 @@ class Run:
         for name in ("recipe.yaml", "recipe.json"):
             if (self.path / name).is_file():
                 return (self.path / name).read_text(encoding="utf-8")
-        raise RunError(explain(f"the run {self.path} has no recipe", do="restore it from a copy"))
+        wrong, accepted = f"the run {self.path} has no recipe", "recipe.yaml or recipe.json"
+        raise RunError(explain(wrong, found=NOTHING, accepted=accepted, do="restore it from a copy"))
 
     def status(self) -> Status:
         """Say where the run stands; `running` means that a living process holds it."""
@@ -208,12 +218,13 @@ class Run:
         self._check_writable()
         if state not in get_args(State):
             accepted = ", ".join(get_args(State))
-            raise InputError(explain("a run has no such state", found=state, accepted=accepted))
+            wrong = "a run has no such state"
+            raise InputError(explain(wrong, found=state, accepted=accepted, do="give one of these"))
         write_json(self.path / "status.json", _status(state, reason))
 
-    def append_metrics(self, row: Mapping[str, object]) -> None:
-        """Append a row to metrics.jsonl: whole or not at all, and safe from the death of the process."""
-        line = (to_json(row) + "\n").encode()
+    def append_metrics(self, row: Mapping[str, int | float]) -> None:
+        """Append a row of numbers to metrics.jsonl: whole or not at all, and safe if the process dies."""
+        line = (wire.dumps(row, cls=_Row) + "\n").encode()
         file = self._metrics_file()
         size = os.fstat(file).st_size
         with self._explained("appending to"):
@@ -244,7 +255,7 @@ class Run:
             os.ftruncate(file, offset)
             os.fsync(file)
 
-    def read_metrics(self) -> Iterator[dict[str, Any]]:
+    def read_metrics(self) -> Iterator[Mapping[str, int | float]]:
         """Go through the rows of metrics.jsonl; a torn last line is left out, and a warning logged."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
@@ -254,26 +265,28 @@ class Run:
                 if not line.endswith(b"\n"):
                     _log.warning("%s: line %d, the last, is torn and left out", path, number)
                     return
-                try:
-                    yield from_json(line.decode())
-                except ValueError as error:
-                    do = "restore the file from a copy, or delete that line"
-                    raise RunError(explain(f"{path}, line {number}, is not JSON ({error})", do=do)) from error
+                with _on_reading():
+                    row = wire.loads(_Row, line, where=f"{path}:{number}")
+                yield row
 
-    def write_results(self, results: Sequence[Mapping[str, object]]) -> None:
+    def write_results(self, results: Sequence[Result]) -> None:
         """Replace results.json, durably."""
         self._check_writable()
-        write_json(self.path / "results.json", list(results))
+        write_json(self.path / "results.json", wire.to_json(tuple(results), cls=_Results))
 
-    def read_results(self) -> list[dict[str, Any]]:
-        """Read results.json; a run that has none yet gives an empty list."""
+    def read_results(self) -> tuple[Result, ...]:
+        """Read results.json; a run that has none yet gives none."""
         path = self.path / "results.json"
-        return read_json(path) if path.exists() else []
+        if not path.exists():
+            return ()
+        with _on_reading():
+            return wire.from_json(_Results, read_json(path), where=str(path))
 
     def _check_writable(self) -> None:
         if self._lock is None:
-            wrong = f"the run {self.path} is open for reading only"
-            raise RunError(explain(wrong, do="open it with Run.open, which takes its lock"))
+            wrong, found = f"the run {self.path} is open for reading only", Said("no lock")
+            do = "open it with Run.open, which takes its lock"
+            raise RunError(explain(wrong, found=found, accepted="a run whose lock one holds", do=do))
 
     @contextlib.contextmanager
     def _explained(self, doing: str) -> Generator[None]:
@@ -312,6 +325,15 @@ class Run:
                     os.ftruncate(self._metrics, end)
                 sync_directory(self.path)
         return self._metrics
+
+
+@contextlib.contextmanager
+def _on_reading() -> Generator[None]:
+    """Say that it is the run's own file that cannot be read."""
+    try:
+        yield
+    except InputError as error:
+        raise RunError(f"{error} Or restore the file from a copy.") from error
 
 
 def _close_in_child() -> None:
@@ -410,15 +432,16 @@ def _hold(path: Path) -> int:
             time.sleep(0.01)
         try:
             holder = json.loads(os.pread(file, 4096, 0))
-            who = f"process {holder['pid']} on {holder['host']}"
+            who = Said(f"process {holder['pid']} on {holder['host']}")
         except (ValueError, KeyError, TypeError):
-            who = "another process"
+            who = Said("another process")
     except BaseException:
         os.close(file)
         raise
     os.close(file)
     do = "wait until it has ended, or stop it; to do something else, change a setting or the name"
-    raise RunError(explain(f"the run {path} is in use by {who}", do=do))
+    wrong, accepted = f"the run {path} is in use by {who}", "one writer at a time"
+    raise RunError(explain(wrong, found=who, accepted=accepted, do=do))
 
 
 def _is_held(path: Path) -> bool:
@@ -458,4 +481,5 @@ def find_run(root: str | Path, reference: str | Path) -> Run:
         wrong = f"several runs in {root} answer to this reference"
         raise NotFoundError(explain(wrong, found=text, accepted=candidates, do=do))
     accepted = nearest(text, {run.path.name for run in runs} | {run.name for run in runs})
-    raise NotFoundError(explain(f"there is no such run in {root}", found=text, accepted=accepted))
+    wrong, do = f"there is no such run in {root}", "name one of these, or the directory that holds the runs"
+    raise NotFoundError(explain(wrong, found=text, accepted=accepted, do=do))

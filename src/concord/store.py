@@ -14,7 +14,7 @@ that another process replaced or dropped may still be answered, as it was, until
 synced: at `sync` and `close`, when a segment is full, and at the first `put` a second after the last
 sync. A writer killed at any byte costs the records it was writing, and nothing else.
 
-**Damage.** Every record has its checksums (`ledger.py` has the format). What is damaged is logged,
+**Damage.** Every record has its checksums (`segments.py` has the format). What is damaged is logged,
 counted by `stats`, listed by `verify`, and missing; it is never returned as data.
 
 **Room.** The last value put under a key wins; one equal to what is there is not written again. With a
@@ -25,6 +25,8 @@ value whose successor's header is damaged can come back, until `compact` has rem
 
 import hashlib
 import json
+import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,13 +34,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
-from concord.errors import InputError, StoreError, explain
-from concord.ledger import HEADER_BYTES, LONGEST_VALUE, BadRecord, Ledger, grouped
+from concord.errors import InputError, Said, StoreError, explain
+from concord.segments import HEADER_BYTES, LONGEST_VALUE, BadRecord, Segments, grouped
 
-__all__ = ["Stats", "Store", "Verification", "key"]
+__all__ = ["Stats", "Store", "Verification", "default_root", "key"]
 
 _SYNC_SECONDS = 1.0
 _SCALARS = frozenset({str, int, bool, float, type(None)})
+
+
+def default_root() -> Path:
+    """Where the store is: $CONCORD_CACHE, or `concord` in the place this system has for caches."""
+    if given := os.environ.get("CONCORD_CACHE"):
+        return Path(given).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "concord"
 
 
 def key(*parts: object) -> str:
@@ -60,7 +75,9 @@ def key(*parts: object) -> str:
         raise
     except (TypeError, ValueError, RecursionError) as error:
         accepted = "finite numbers, None, bool, str, bytes, and lists and mappings of these"
-        raise InputError(explain(f"a key cannot be made: {error}", accepted=accepted)) from error
+        found, do = Said(", ".join(type(part).__name__ for part in parts)), "convert what is none of these"
+        wrong = f"a key cannot be made: {error}"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do)) from error
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -82,7 +99,7 @@ def _canonical(part: object) -> object:
 def _canonical_name(name: object) -> str:
     if not isinstance(name, str):
         wrong = "a mapping inside a key has a name that is not text, so 1 and '1' would be one key"
-        raise InputError(explain(wrong, found=name, do="write the name as text"))
+        raise InputError(explain(wrong, found=name, accepted="text", do="write the name as text"))
     return "\0" + name if name.startswith("\0") else name
 
 
@@ -118,11 +135,13 @@ class Store:
     def __init__(self, root: str | Path, *, cap: int | None = None) -> None:
         """Open the store at `root`, creating it where there is nothing or an empty directory."""
         if cap is not None and cap < 1:
-            raise InputError(explain("the cap of a store is not a positive number of bytes", found=cap))
+            wrong, accepted = "the cap of a store is not a positive number of bytes", "1 and above, or None"
+            do = "give a size in bytes, or None for no cap"
+            raise InputError(explain(wrong, found=cap, accepted=accepted, do=do))
         self._cap = cap
         # Eight segments or more, so that making room drops an eighth of what is there and not all of it.
         self._limit = self.segment_limit if cap is None else max(1, min(self.segment_limit, cap // 8))
-        self._ledger = Ledger(Path(root))
+        self._segments = Segments(Path(root))
 
     def __enter__(self) -> Self:
         """Use the store in a `with` block, which closes it."""
@@ -142,10 +161,10 @@ class Store:
         """Return the values there are, by key; a missing key is absent from the answer."""
         wanted = {name: _raw(name) for name in keys}
         found: dict[str, bytes] = {}
-        with self._ledger.using("reading"):
+        with self._segments.using("reading"):
             missing = self._collect(wanted, found)
-            if missing and self._ledger.changed():
-                with self._ledger.locked("reading"):
+            if missing and self._segments.changed():
+                with self._segments.locked("reading"):
                     self._collect(missing, found)
         return found
 
@@ -161,55 +180,55 @@ class Store:
         """
         given = cast("Mapping[str, bytes]", pairs).items() if isinstance(pairs, Mapping) else pairs
         wanted = {_raw(name): self._acceptable(value) for name, value in given}
-        ledger = self._ledger
-        with ledger.locked("writing"):
-            fresh = [(k, v) for k, v in wanted.items() if k not in ledger.index or ledger.lookup(k) != v]
+        segments = self._segments
+        with segments.locked("writing"):
+            fresh = [(k, v) for k, v in wanted.items() if k not in segments.index or segments.lookup(k) != v]
             for group, size in grouped(fresh, limit=self._limit):
                 self._make_room(size)
-                ledger.append(group)
+                segments.append(group)
         # Not under the lock: others need not wait for the disk.
-        if ledger.dirty and time.monotonic() - ledger.synced >= _SYNC_SECONDS:
+        if segments.dirty and time.monotonic() - segments.synced >= _SYNC_SECONDS:
             self.sync()
         return len(fresh)
 
     def __contains__(self, key: object) -> bool:
         """Say whether a key is known; another process may still drop it before `get`."""
         raw = _raw(key)
-        if raw not in self._ledger.index:
-            self._ledger.look()
-        return raw in self._ledger.index
+        if raw not in self._segments.index:
+            self._segments.look()
+        return raw in self._segments.index
 
     def __len__(self) -> int:
         """Count the keys."""
-        self._ledger.look()
-        return len(self._ledger.index)
+        self._segments.look()
+        return len(self._segments.index)
 
     def keys(self) -> Iterator[str]:
         """Go through the keys there are at this moment."""
-        self._ledger.look()
-        return (raw.hex() for raw in tuple(self._ledger.index))
+        self._segments.look()
+        return (raw.hex() for raw in tuple(self._segments.index))
 
     def stats(self) -> Stats:
         """Count what is there."""
-        ledger = self._ledger
-        ledger.look()
+        segments = self._segments
+        segments.look()
         return Stats(
-            entries=len(ledger.index),
-            bytes=ledger.total,
-            segments=len(ledger.segments),
-            path=ledger.root,
+            entries=len(segments.index),
+            bytes=segments.total,
+            segments=len(segments.by_number),
+            path=segments.root,
             cap=self._cap,
-            damaged=len(ledger.damaged),
+            damaged=len(segments.damaged),
         )
 
     def verify(self) -> Verification:
         """Read everything, check every checksum, list what is bad. Other processes can write meanwhile."""
-        self._ledger.look()
+        self._segments.look()
         records = size = 0
         bad: list[BadRecord] = []
-        with self._ledger.using("verifying"):
-            for segment in tuple(self._ledger.segments.values()):
-                for length, trouble in self._ledger.check(segment):
+        with self._segments.using("verifying"):
+            for segment in tuple(self._segments.by_number.values()):
+                for length, trouble in self._segments.check(segment):
                     if trouble is None:
                         records, size = records + 1, size + length
                     else:
@@ -221,50 +240,50 @@ class Store:
 
         Needs free space for one segment at a time, and keeps the old one until the new is on disk.
         """
-        ledger = self._ledger
-        with ledger.locked("compacting"):
-            before, rolled = ledger.total, False
-            for segment in tuple(ledger.segments.values()):
-                live, rest = ledger.live(segment)
+        segments = self._segments
+        with segments.locked("compacting"):
+            before, rolled = segments.total, False
+            for segment in tuple(segments.by_number.values()):
+                live, rest = segments.live(segment)
                 if not rest:
                     continue
                 if not rolled:
-                    ledger.roll()
+                    segments.roll()
                     rolled = True
                 for group, size in grouped(self._values(live), limit=self._limit):
                     self._roll_if_full(size)
-                    ledger.append(group)
-                ledger.sync()
-                ledger.remove([segment])
-            return before - ledger.total
+                    segments.append(group)
+                segments.sync()
+                segments.remove([segment])
+            return before - segments.total
 
     def clear(self) -> int:
         """Drop everything and return the bytes freed."""
-        with self._ledger.locked("clearing"):
-            before = self._ledger.total
-            self._ledger.remove(tuple(self._ledger.segments.values()))
+        with self._segments.locked("clearing"):
+            before = self._segments.total
+            self._segments.remove(tuple(self._segments.by_number.values()))
             return before
 
     def sync(self) -> None:
         """Wait until what was put is safe from a power cut."""
-        with self._ledger.using("syncing"):
-            self._ledger.sync()
+        with self._segments.using("syncing"):
+            self._segments.sync()
 
     def close(self) -> None:
         """Sync and let go of the files; closing twice is harmless."""
-        if self._ledger.closed:
+        if self._segments.closed:
             return
-        with self._ledger.using("closing"):
+        with self._segments.using("closing"):
             try:
-                if self._ledger.dirty:
-                    self._ledger.sync()
+                if self._segments.dirty:
+                    self._segments.sync()
             finally:
-                self._ledger.close()
+                self._segments.close()
 
     def _collect(self, wanted: Mapping[str, bytes], found: dict[str, bytes]) -> dict[str, bytes]:
         missing: dict[str, bytes] = {}
         for name, raw in wanted.items():
-            value = self._ledger.lookup(raw)
+            value = self._segments.lookup(raw)
             if value is None:
                 missing[name] = raw
             else:
@@ -273,35 +292,38 @@ class Store:
 
     def _values(self, keys: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         for raw in keys:
-            value = self._ledger.lookup(raw)
+            value = self._segments.lookup(raw)
             if value is not None:
                 yield raw, value
 
     def _acceptable(self, value: object) -> bytes:
         if not isinstance(value, bytes | bytearray | memoryview):
-            raise InputError(explain("a store keeps bytes", found=type(value).__name__, do="encode it"))
+            wrong, found = "a store keeps bytes", Said(type(value).__name__)
+            accepted = "bytes, bytearray, memoryview"
+            raise InputError(explain(wrong, found=found, accepted=accepted, do="encode it"))
         data = bytes(cast("bytes", value))
         most = LONGEST_VALUE if self._cap is None else min(LONGEST_VALUE, self._cap - HEADER_BYTES)
         if len(data) > most:
-            wrong = f"a value of {len(data)} bytes does not fit in the store {self._ledger.root}"
+            wrong = f"a value of {len(data)} bytes does not fit in the store {self._segments.root}"
             why = "the format's limit" if most == LONGEST_VALUE else f"its cap is {self._cap} bytes"
             do = "raise the cap, or keep the value in a file of its own"
-            raise StoreError(explain(wrong, accepted=f"at most {most} bytes ({why})", do=do))
+            found, accepted = Said(f"{len(data)} bytes"), f"at most {most} bytes ({why})"
+            raise StoreError(explain(wrong, found=found, accepted=accepted, do=do))
         return data
 
     def _roll_if_full(self, size: int) -> None:
-        last = self._ledger.last
+        last = self._segments.last
         if last is None or (last.end and last.end + size > self._limit):
-            self._ledger.roll()
+            self._segments.roll()
 
     def _make_room(self, size: int) -> None:
-        ledger = self._ledger
+        segments = self._segments
         self._roll_if_full(size)
-        while self._cap is not None and ledger.total + size > self._cap:
-            oldest = next(iter(ledger.segments.values()))
-            if oldest is ledger.last:
-                ledger.roll()
-            ledger.remove([oldest])
+        while self._cap is not None and segments.total + size > self._cap:
+            oldest = next(iter(segments.by_number.values()))
+            if oldest is segments.last:
+                segments.roll()
+            segments.remove([oldest])
 
 
 def _raw(name: object) -> bytes:
@@ -312,4 +334,5 @@ def _raw(name: object) -> bytes:
                 return raw
     except ValueError:
         pass
-    raise InputError(explain("this is not a key of the store", found=name, do="make one with store.key(...)"))
+    wrong, accepted = "this is not a key of the store", "64 hexadecimal digits"
+    raise InputError(explain(wrong, found=name, accepted=accepted, do="make one with store.key(...)"))

@@ -7,15 +7,19 @@ thousand bfloat16 log-probabilities is off by a whole nat.
 """
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
+from concord.errors import InputError, explain
+
 __all__ = [
     "Conditional",
+    "Count",
     "Distribution",
+    "Flat",
     "GroupTable",
     "Groups",
     "Joint",
@@ -53,7 +57,7 @@ __all__ = [
     "Rollouts",
     "RunningMean",
     "Scalar",
-    "Steps",
+    "StepLogits",
     "TokenFlags",
     "Tokens",
     "TopIndex",
@@ -63,6 +67,7 @@ __all__ = [
 ]
 
 Scalar = Float[Tensor, ""]
+Count = Int[Tensor, ""]
 PerReply = Float[Tensor, "R"]
 PerPair = Float[Tensor, "B"]
 PerRank = Float[Tensor, "B K"]
@@ -100,12 +105,17 @@ Joint = Float[Tensor, "X Y C"]
 # Not typing.Self, which run-time checkers of single methods cannot resolve.
 Same = TypeVar("Same", bound="Record")
 SameRanking = TypeVar("SameRanking", bound="_Ranking")
-SameFlat = TypeVar("SameFlat", bound="_Flat")
+SameFlat = TypeVar("SameFlat", bound="Flat")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A batch of rows: tensors whose first axis counts rows, scalars that all rows share, other records."""
+    """A batch of rows: tensors whose first axis counts rows, scalars that all rows share, other records.
+
+    `trained` names the fields that gradients flow into: what the engine computes with the policy.
+    """
+
+    trained: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -114,11 +124,8 @@ class Record:
                 object.__setattr__(self, f.name, value.float())
 
     def __len__(self) -> int:
-        return max(
-            len(value)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Record) or _rows(value)
-        )
+        values = (getattr(self, f.name) for f in fields(self))
+        return next((len(value) for value in values if isinstance(value, Record) or _rows(value)), 0)
 
     def rows(self: Same, index: slice | Tensor) -> Same:
         """The record of some of its rows; what all rows share is kept as it is."""
@@ -144,6 +151,8 @@ class Replies(Record):
     kept by `rows`, so a token mean over the step can be reckoned one row at a time.
     """
 
+    trained = ("logp",)
+
     logp: PerReply
     length: ReplyLengths
     mean_length: Scalar | None = field(default=None, kw_only=True)
@@ -152,6 +161,15 @@ class Replies(Record):
         super().__post_init__()
         if self.mean_length is None:
             object.__setattr__(self, "mean_length", self.length.to(self.logp.dtype).mean())
+        if bool((self.length < 1).any()):
+            raise InputError(
+                explain(
+                    "a reply has no token",
+                    found=f"length {int(self.length.min())}",
+                    accepted="lengths of 1 or more: the stop token counts",
+                    do="leave empty replies out, or train on their stop token",
+                )
+            )
 
     @property
     def mean(self) -> PerReply:
@@ -189,6 +207,18 @@ class Pairs(Record):
     chosen: Replies
     rejected: Replies
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.chosen) != len(self.rejected):
+            raise InputError(
+                explain(
+                    "a pair has two sides",
+                    found=f"{len(self.chosen)} chosen and {len(self.rejected)} rejected replies",
+                    accepted="as many of each, in the same order",
+                    do="drop the rows that lost a side, or make them single replies",
+                )
+            )
+
 
 @dataclass(frozen=True)
 class ReferencedPairs(Pairs):
@@ -220,10 +250,14 @@ class PairValues(Record):
 class RewardPairs(PairValues):
     """What a reward model being trained gives to each side of each pair."""
 
+    trained = ("chosen", "rejected")
+
 
 @dataclass(frozen=True)
 class Rewards(Record):
     """What a reward model being trained gives to single replies."""
+
+    trained = ("reward",)
 
     reward: PerReply
 
@@ -245,9 +279,9 @@ class _Ranking(Record):
 
     @property
     def best(self) -> RankFlags:
-        """Flags the reply of highest utility in each row; of equals, the first."""
+        """Flags the reply of highest utility in each row; of equals, the first; none where a row is empty."""
         top = self.utility.masked_fill(~self.mask, -torch.inf).argmax(-1, keepdim=True)
-        return torch.zeros_like(self.mask).scatter(-1, top, True)
+        return torch.zeros_like(self.mask).scatter(-1, top, True) & self.mask
 
     @property
     def better(self) -> RankPairFlags:
@@ -270,6 +304,8 @@ class _Ranking(Record):
 @dataclass(frozen=True, kw_only=True)
 class Ranked(_Ranking):
     """K replies to each prompt with their utilities; `mask` is False where a row has fewer."""
+
+    trained = ("logp",)
 
     logp: PerRank
     length: RankLengths
@@ -296,6 +332,8 @@ class ReferencedRanked(Ranked):
 class RankedRewards(_Ranking):
     """What a reward model being trained gives to K replies a prompt whose order is known."""
 
+    trained = ("reward",)
+
     reward: PerRank
 
 
@@ -303,14 +341,26 @@ class RankedRewards(_Ranking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Flat(Record):
+class Flat(Record):
     """Values of all replies laid end to end; `owner[n]` is the reply that value n belongs to.
 
-    Values of one reply stand together and in order. `num_replies` counts replies, empty ones included.
+    Replies stand one after the other, so `owner` never falls. `num_replies` counts empty ones as well.
     """
 
     owner: Owner
     num_replies: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool((self.owner[1:] < self.owner[:-1]).any()):
+            raise InputError(
+                explain(
+                    "the values of replies are mixed",
+                    found="an owner smaller than the one before it",
+                    accepted="all values of reply 0, then all of reply 1, and so on",
+                    do="sort the values by owner, keeping their order within a reply",
+                )
+            )
 
     @classmethod
     def from_padded(cls: type[SameFlat], *, mask: PaddedFlags, **values: Tensor) -> SameFlat:
@@ -320,28 +370,32 @@ class _Flat(Record):
         return cls(owner=owner, num_replies=len(mask), **flat)
 
     @property
-    def length(self) -> PerReply:
+    def length(self) -> ReplyLengths:
         """Number of tokens of each reply."""
-        return torch.bincount(self.owner, minlength=self.num_replies).float()
+        return torch.bincount(self.owner, minlength=self.num_replies)
 
     @property
     def position(self) -> Owner:
         """The place of each token within its reply, from 0."""
-        start = self.length.long().cumsum(0) - self.length.long()
+        start = self.length.cumsum(0) - self.length
         return torch.arange(len(self.owner), device=self.owner.device) - start[self.owner]
 
     @property
     def last(self) -> TokenFlags:
         """Flags the last token of each reply."""
-        return self.position == self.length.long()[self.owner] - 1
+        return self.position == self.length[self.owner] - 1
 
     def sum(self, values: PerToken) -> PerReply:
         """Sum over the tokens of each reply."""
         return values.new_zeros(self.num_replies).index_add(0, self.owner, values)
 
+    def at_last(self, values: PerReply) -> PerToken:
+        """Each reply's value at its last token, zero elsewhere."""
+        return self.spread(values).masked_fill(~self.last, 0.0)
+
     def discounted_sum(self, values: PerToken, *, gamma: float) -> PerReply:
         """Sum over the tokens of each reply, the one at place t weighing gamma^t."""
-        return self.sum(values * gamma**self.position)
+        return self.sum(values * values.new_tensor(gamma).pow(self.position))
 
     def mean(self, values: PerToken) -> PerReply:
         """Mean over the tokens of each reply; zero for an empty one."""
@@ -360,24 +414,31 @@ class _Flat(Record):
         width = int(self.length.max()) if len(self.owner) else 0
         return values.new_zeros(self.num_replies, width).index_put((self.owner, self.position), values)
 
+    def token_index(self, index: slice | Tensor) -> Owner:
+        """The places of the tokens of some replies: to cut inputs along with the record."""
+        kept = torch.arange(self.num_replies, device=self.owner.device)[index]
+        rank = self.owner.new_full((self.num_replies,), self.num_replies)
+        rank[kept] = torch.arange(len(kept), device=self.owner.device)
+        order = rank[self.owner].argsort(stable=True)
+        return order[rank[self.owner[order]] < self.num_replies]
+
     def rows(self: SameFlat, index: slice | Tensor) -> SameFlat:
         """The record of some replies, with their tokens, numbered anew."""
-        kept = torch.arange(self.num_replies, device=self.owner.device)[index]
-        place = self.owner.new_full((self.num_replies,), -1)
-        place[kept] = torch.arange(len(kept), device=self.owner.device)
-        owner = place[self.owner]
-        order = owner.argsort(stable=True)
-        order = order[owner[order] >= 0]
-        flat = {f.name: _take(getattr(self, f.name), order) for f in fields(self)}
-        return replace(self, **flat | {"owner": owner[order], "num_replies": len(kept)})
+        places = self.token_index(index)
+        sizes = torch.bincount(self.owner, minlength=self.num_replies)[index]
+        owner = torch.arange(len(sizes), device=self.owner.device).repeat_interleave(sizes)
+        flat = {f.name: _take(getattr(self, f.name), places) for f in fields(self)}
+        return replace(self, **flat | {"owner": owner, "num_replies": len(sizes)})
 
     def __len__(self) -> int:
         return self.num_replies
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokens(_Flat):
+class Tokens(Flat):
     """Log-probabilities of the tokens of replies, laid end to end."""
+
+    trained = ("logp",)
 
     logp: PerToken
 
@@ -418,8 +479,10 @@ class ReferencedRollouts(Rollouts, ReferencedTokens):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Values(_Flat):
+class Values(Flat):
     """A critic's value of the state before each token, what it was when sampled, and the returns."""
+
+    trained = ("value",)
 
     value: PerToken
     old: PerToken
@@ -427,8 +490,10 @@ class Values(_Flat):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps(_Flat):
+class StepLogits(Flat):
     """Reasoning steps of replies, laid end to end: the head's logit that a step is right, and its label."""
+
+    trained = ("logit",)
 
     logit: PerToken
     label: PerToken
@@ -458,9 +523,17 @@ class Groups(Record):
         return values.new_zeros(self.num_groups).index_add(0, self.group, values)[self.group]
 
     @property
+    def lowest(self) -> PerReply:
+        """Lowest reward of the group of each reply."""
+        start = self.reward.new_full((self.num_groups,), torch.inf)
+        return start.scatter_reduce(0, self.group, self.reward, "amin")[self.group]
+
+    @property
     def mean(self) -> PerReply:
-        """Mean reward of the group of each reply."""
-        return self.sum(self.reward) / self.size
+        """Mean reward of the group of each reply; of equal rewards exactly that reward."""
+        # Summed above the lowest: equal rewards must not differ from their mean by a rounding error, which
+        # a division by their deviation would blow up.
+        return self.lowest + self.sum(self.reward - self.lowest) / self.size
 
     def std(self, *, ddof: int = 1) -> PerReply:
         """Standard deviation of rewards in the group of each reply; zero where there are too few."""
@@ -487,15 +560,15 @@ class RunningMean(Record):
     """A mean that is carried from step to step, with the number of values it rests on."""
 
     mean: Scalar
-    count: Scalar
+    count: Count
 
     @classmethod
     def empty(cls, like: Tensor) -> "RunningMean":
         """A mean of nothing, zero, on the device of `like`."""
-        return cls(torch.zeros((), dtype=like.dtype, device=like.device), torch.zeros((), dtype=like.dtype))
+        return cls(like.new_zeros(()), torch.zeros((), dtype=torch.long, device=like.device))
 
-    def updated(self, values: PerReply, *, window: float = float("inf")) -> "RunningMean":
+    def updated(self, values: PerReply, *, window: int | None = None) -> "RunningMean":
         """The mean after more values, without gradient. Older values fade once there are `window` of them."""
         count = self.count + len(values)
         shift = (values.detach() - self.mean).sum() / count.clamp(min=1)
-        return RunningMean(self.mean + shift, count.clamp(max=window))
+        return RunningMean(self.mean + shift, count if window is None else count.clamp(max=window))

@@ -5,35 +5,40 @@ Standard library only. Every record is frozen; where order would be a guess, arg
     Message(role, content)      one turn; content is text or typed parts, so modality lives in data
     Prompt(messages, ...)       what is asked, with its tools and template arguments
     Item(prompt, replies, ...)  one row: a prompt, replies, and what is known of their utility
-    Ask -> Reply                the one seam to everything that answers (a `Policy`)
+    Ask -> Reply | Unanswered   the one seam to everything that answers (a `Policy`)
     Rate -> Score | Unscored    the one seam to everything that judges (a `Feedback`)
-    Result, Scorecard           what every measurement returns
+    Flow                        a generator that yields these two and returns its answer
+    Result, Scorecard           what every measurement returns (written in `concord.results`)
 
 The kinds of item that people speak of (a comparison, a ranking, ...) live in `concord.views`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, Flag, auto
 from math import isfinite
-from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
 
-from concord.errors import InputError, explain
+from concord.errors import NOTHING, InputError, Said, explain
+from concord.results import Challenge, Interval, JudgeRecord, Ledger, Result, Scorecard, Usage
 
 __all__ = [
     "JSON",
+    "RESERVED_META",
     "Ask",
+    "AsyncPolicy",
     "Audio",
     "Capability",
     "Challenge",
     "Content",
     "Feedback",
     "Finish",
+    "Flow",
     "Image",
     "Images",
     "Interval",
     "Item",
-    "Judge",
+    "JudgeRecord",
     "Label",
     "Ledger",
     "Message",
@@ -47,6 +52,7 @@ __all__ = [
     "Rate",
     "Ratings",
     "Reply",
+    "Request",
     "Result",
     "Role",
     "Sampling",
@@ -72,6 +78,7 @@ __all__ = [
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 _ROLES: tuple[str, ...] = get_args(Role)
+_T = TypeVar("_T")
 
 
 # --- messages ---------------------------------------------------------------------------------------------
@@ -122,10 +129,10 @@ Content: TypeAlias = str | tuple[Part, ...]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A function the model asks for, with its arguments already parsed."""
+    """A function the model asks for, with its arguments parsed; or as the text itself, where that fails."""
 
     name: str
-    arguments: Mapping[str, JSON]
+    arguments: Mapping[str, JSON] | str
     id: str | None = field(default=None, kw_only=True)
 
 
@@ -147,9 +154,13 @@ class Message:
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
-            raise InputError(
-                explain("unknown role of a message", found=self.role, accepted=", ".join(_ROLES))
-            )
+            wrong, do = "unknown role of a message", "give it one of these roles"
+            raise InputError(explain(wrong, found=self.role, accepted=", ".join(_ROLES), do=do))
+
+    @property
+    def learned(self) -> bool:
+        """Whether this turn of a reply is learned from: as `trained` says, else if it is the assistant's."""
+        return self.role == "assistant" if self.trained is None else self.trained
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -171,13 +182,15 @@ class Prompt:
     """What is asked: messages (system message included), tools, and arguments for the chat template.
 
     `plain` marks text that is continued as it stands, without a chat template. Where the last message is
-    the assistant's, a reply continues it.
+    the assistant's, a reply continues it. `tokens` are ids to be continued as they stand (those of an earlier
+    turn, say, with its reply); nothing is rendered then, and all the rest is for display.
     """
 
     messages: Turns
     tools: tuple[JSON, ...] = field(default=(), kw_only=True)
-    template: Mapping[str, JSON] = field(default_factory=dict[str, JSON], kw_only=True)
+    template_args: Mapping[str, JSON] = field(default_factory=dict[str, JSON], kw_only=True)
     plain: bool = field(default=False, kw_only=True)
+    tokens: tuple[int, ...] | None = field(default=None, kw_only=True)
 
     @property
     def text(self) -> str:
@@ -212,11 +225,17 @@ class Shown:
 class Preference:
     """The probability that the first of two replies is the better one; 0.5 is a tie.
 
-    `votes` keeps the counts behind it, as (for the first, ties, for the second).
+    `votes` keeps the counts behind it, as (for the first, ties, for the second). `strength` says by how much
+    the better reply is better, a margin in units of reward: 0 or above, and nothing but 0 for a tie. `scores`
+    are the absolute scores of both, in their order; `aspects` holds by its name (safer, more helpful) the
+    probability that the first reply is the better one in one respect.
     """
 
     first: float = 1.0
     votes: tuple[int, int, int] | None = None
+    strength: float | None = field(default=None, kw_only=True)
+    scores: tuple[float, float] | None = field(default=None, kw_only=True)
+    aspects: Mapping[str, float] = field(default_factory=dict[str, float], kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,10 +261,15 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """A score for each reply, higher is better, and scores by aspect where they were given apart."""
+    """A score for each reply, higher is better, and scores by aspect where they were given apart.
 
-    scores: tuple[float, ...]
-    aspects: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    None stands for a reply that was not scored; at least one number there is.
+    """
+
+    scores: tuple[float | None, ...]
+    aspects: Mapping[str, tuple[float | None, ...]] = field(
+        default_factory=dict[str, tuple[float | None, ...]]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,12 +302,27 @@ class Origin:
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
+RESERVED_META: tuple[str, ...] = ("ref_chosen_logps", "ref_logps", "ref_rejected_logps")
+"""Keys of `Item.meta` whose values belong to the replies as they stand; `Item` says what they mean."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One stored row: a prompt, replies (each one or more turns), and what is known of their utility.
 
     `meta` keeps every other column of the row; `origin` is its file and line. `concord.views` has the
     constructors and typed views of the kinds people speak of, and the conversions between them.
+
+    Readers and trainers agree on some keys of `meta`. `ref_chosen_logps` and `ref_rejected_logps` are the
+    summed log-probabilities of the first and the second reply under the reference, `ref_logps` a list with
+    one for each reply. They belong to the replies as they stand, so a conversion that drops or reorders
+    replies drops them, aloud (`RESERVED_META`). `images` belongs to the prompt and stays: pictures of a row
+    whose messages do not hold them yet.
+
+    What contradicts itself is refused: utilities that speak of other replies, a reply preferred to itself,
+    an example without a turn to learn from, numbers out of range. What is merely odd is kept, for an audit
+    to warn of: a reply that says nothing, ranks that all tie, the same reply scored twice, a preference that
+    goes against its own votes or scores.
     """
 
     prompt: Prompt
@@ -293,9 +332,10 @@ class Item:
     origin: Origin | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        if problem := _shape_problem(self):
+        if problem := _problem(self):
+            wrong, found, accepted, do = problem
             where = f"{self.origin}: " if self.origin else ""
-            raise InputError(where + problem)
+            raise InputError(where + explain(wrong, found=found, accepted=accepted, do=do))
 
 
 def _wanted_replies(utilities: Utilities) -> int | None:
@@ -313,54 +353,86 @@ def _wanted_replies(utilities: Utilities) -> int | None:
             return max(1, len(scores))
 
 
-def _shape_problem(item: Item) -> str:
-    """Say how the utilities of an item contradict its replies; empty when they agree."""
-    kind, wanted = type(item.utilities).__name__, _wanted_replies(item.utilities)
-    leave, number = "leave the row out, or mend it", "a finite number"
-    if wanted is not None and len(item.replies) != wanted:
-        wrong, found = f"{kind} speaks of another number of replies", f"{len(item.replies)} replies"
-        return explain(wrong, found=found, accepted=f"{wanted} here", do="give as many of each")
+_Problem: TypeAlias = tuple[str, object, str, str]  # what is wrong, found, accepted, to be done
+_LEAVE, _NUMBER = "leave the row out, or mend it", "a finite number"
+
+
+def _problem(item: Item) -> _Problem | None:
+    """How an item contradicts itself, if it does."""
+    kind, wanted, given = type(item.utilities).__name__, _wanted_replies(item.utilities), len(item.replies)
+    if wanted is not None and given != wanted:
+        wrong = f"{kind} speaks of another number of replies"
+        return wrong, Said(f"{given} replies"), f"{wanted} here", "give as many of each"
     if any(not reply for reply in item.replies):
-        return explain("a reply has no message", found=(), accepted="one message or more", do=leave)
+        return "a reply has no message", (), "one message or more", _LEAVE
     match item.utilities:
-        case Preference(first) | SegmentPreference(first) if not 0 <= first <= 1:
-            wrong, accepted = "a preference is a probability", "0 to 1; 0.5 for a tie"
-            return explain(wrong, found=first, accepted=accepted, do=leave)
-        case Preference(_, votes) if votes is not None and (min(votes) < 0 or sum(votes) == 0):
-            accepted = "counts (for the first, ties, for the second), not all zero"
-            return explain("the votes say nothing", found=votes, accepted=accepted, do=leave)
+        case Shown() if not any(turn.learned for turn in item.replies[0]):
+            roles, do = (
+                [turn.role for turn in item.replies[0]],
+                "add an assistant turn, or mark a turn trained",
+            )
+            return "no turn of an example is trained", roles, "at least one turn to learn from", do
+        case Preference() | SegmentPreference() as known:
+            return _preference_problem(known, item.replies)
         case Ranks(ranks) if ranks and min(ranks) < 1:
-            accepted = "1 for the best, 2, 3, ..."
-            return explain("a rank is too small", found=min(ranks), accepted=accepted, do="count from 1")
-        case Ratings(scores, aspects):
-            lists = [scores, *aspects.values()]
-            if any(len(values) != len(scores) for values in lists):
-                wrong, accepted = "an aspect has another number of scores", f"{len(scores)} each"
-                return explain(wrong, found=dict(aspects), accepted=accepted, do="score each reply")
-            if not all(isfinite(value) for values in lists for value in values):
-                wrong, do = "a score is not a number", "leave unscored replies out"
-                return explain(wrong, found=lists, accepted=number, do=do)
+            return "a rank is too small", min(ranks), "1 for the best, 2, 3, ...", "count from 1"
+        case Ratings() as known:
+            return _ratings_problem(known)
         case StepLabels(labels):
-            steps = sum(len(message.parts) for message in item.replies[0])
-            if steps != len(labels):
-                wrong, found = "steps and labels differ in number", f"{len(labels)} labels"
-                return explain(wrong, found=found, accepted=f"{steps}, one a step", do="label each step")
+            if (steps := sum(len(message.parts) for message in item.replies[0])) != len(labels):
+                wrong, found = "steps and labels differ in number", Said(f"{len(labels)} labels")
+                return wrong, found, f"{steps}, one a step", "label each step"
             if any(label is not None and not 0 <= label <= 1 for label in labels):
-                wrong, accepted = "a step label is out of range", "0 to 1, or none"
-                return explain(wrong, found=labels, accepted=accepted, do="put the labels on that scale")
+                return "a step label is out of range", labels, "0 to 1, or none", "bring them to that scale"
         case TurnRewards(rewards):
-            turns = len(item.replies[0])
-            if turns != len(rewards):
-                wrong, found = "turns and rewards differ in number", f"{len(rewards)} rewards"
-                return explain(
-                    wrong, found=found, accepted=f"{turns}, one a turn", do="give None for no reward"
-                )
+            if (turns := len(item.replies[0])) != len(rewards):
+                wrong, found = "turns and rewards differ in number", Said(f"{len(rewards)} rewards")
+                return wrong, found, f"{turns}, one a turn", "give None for no reward"
             if not all(reward is None or isfinite(reward) for reward in rewards):
-                wrong, do = "a reward is not a number", "give None for no reward"
-                return explain(wrong, found=rewards, accepted=number, do=do)
+                return "a reward is not a number", rewards, _NUMBER, "give None for no reward"
         case _:
             pass
-    return ""
+    return None
+
+
+def _preference_problem(known: Preference | SegmentPreference, replies: tuple[Turns, ...]) -> _Problem | None:
+    """How a preference contradicts itself or its two replies, if it does."""
+    shares = [known.first, *(known.aspects.values() if isinstance(known, Preference) else ())]
+    if odd := [share for share in shares if not 0 <= share <= 1]:
+        return "a preference is a probability", odd[0], "0 to 1; 0.5 for a tie", _LEAVE
+    preferred = [share for share in shares if share != 0.5]
+    if preferred and replies[0] == replies[1]:
+        accepted, do = "two different replies, or 0.5", "leave the row out, or give a preference of 0.5"
+        return "a reply is preferred to itself", preferred[0], accepted, do
+    if not isinstance(known, Preference):
+        return None
+    votes, strength, scores = known.votes, known.strength, known.scores
+    if votes is not None and (len(votes) != 3 or min(votes) < 0 or sum(votes) == 0):
+        accepted = "three counts (for the first, ties, for the second), not all zero"
+        return "the votes say nothing", votes, accepted, _LEAVE
+    if strength is not None and not (isfinite(strength) and strength >= 0):
+        do = "swap the replies where the first is the worse one, or leave the strength out"
+        return "the strength of a preference is a margin", strength, "0 or above", do
+    if strength and known.first == 0.5:
+        return "a tie has a strength", strength, "0 or none", "leave the strength or the tie out"
+    if scores is not None and not all(map(isfinite, scores)):
+        return "a score is not a number", scores, _NUMBER, "leave the scores out"
+    return None
+
+
+def _ratings_problem(known: Ratings) -> _Problem | None:
+    """How scores contradict each other, if they do."""
+    lists = [known.scores, *known.aspects.values()]
+    if any(len(values) != len(known.scores) for values in lists):
+        wrong, accepted = "an aspect has another number of scores", f"{len(known.scores)} each"
+        return wrong, dict(known.aspects), accepted, "score each reply, with None for one not scored"
+    numbers = [value for values in lists for value in values if value is not None]
+    if not numbers:
+        do = "leave the row out, or make it Candidates"
+        return "a rating scores nothing", NOTHING, "at least one number", do
+    if not all(map(isfinite, numbers)):
+        return "a score is not a number", lists, _NUMBER, "give None for a reply that was not scored"
+    return None
 
 
 # --- the seam to whatever answers -------------------------------------------------------------------------
@@ -373,8 +445,10 @@ class Capability(Flag):
     """Text in, sampled text out."""
     LP = auto()
     """Log-probabilities of the sampled tokens and of their likeliest alternatives."""
+    SCORE = auto()
+    """Log-probabilities of given replies."""
     LOGITS = auto()
-    """The whole next-token distribution at every position, also of given replies."""
+    """The whole next-token distribution at every position, of drawn and of given replies."""
     ACT = auto()
     """Hidden activations, to read and to change."""
     GRAD = auto()
@@ -397,18 +471,43 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question to a policy: n replies to one prompt."""
+    """A question to a policy: n replies to one prompt, or what it makes of the replies that are `given`.
+
+    With `given` the policy draws nothing and says for each how likely it is: the tokens of its learned turns,
+    in order, and their log-probabilities at temperature 1, untruncated. n is 1 then, and of `sampling` only
+    `top_logps` has a meaning, so anything else is refused.
+
+    `needs` is what the policy must be capable of; what the ask implies is added to it by itself (SCORE for
+    given replies, LP for `top_logps`). `to` names which of several policies is meant, '' the main one.
+    """
 
     prompt: Prompt
     n: int = field(default=1, kw_only=True)
     sampling: Sampling = field(default_factory=Sampling, kw_only=True)
     needs: Capability = field(default=Capability.API, kw_only=True)
+    given: tuple[Turns, ...] = field(default=(), kw_only=True)
+    to: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.n < 1:
-            raise InputError(
-                explain("an ask wants at least one reply", found=self.n, accepted="n of 1 or more")
-            )
+            wrong, do = "an ask wants at least one reply", "ask for one, or do not ask"
+            raise InputError(explain(wrong, found=self.n, accepted="n of 1 or more", do=do))
+        drawn = replace(self.sampling, top_logps=0)
+        if self.given and (self.n != 1 or drawn != Sampling()):
+            wrong, found = "an ask with given replies draws nothing", (self.n, self.sampling)
+            accepted = "n of 1 and no sampling but top_logps"
+            raise InputError(explain(wrong, found=found, accepted=accepted, do="ask for draws apart"))
+        if not all(self.given):
+            wrong, accepted = "a given reply has no message", "one message or more"
+            raise InputError(explain(wrong, found=(), accepted=accepted, do="leave it out"))
+        implied = Capability.SCORE if self.given else Capability(0)
+        implied |= Capability.LP if self.sampling.top_logps else Capability(0)
+        object.__setattr__(self, "needs", self.needs | implied)
+
+    @property
+    def count(self) -> int:
+        """How many entries the answer has: one for each draw, or for each given reply."""
+        return len(self.given) or self.n
 
     @property
     def messages(self) -> Turns:
@@ -425,32 +524,16 @@ class Finish(Enum):
     FILTERED = "filtered"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What answering cost; adds up with +."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    new_tokens: int = 0
-    cost: float = 0.0
-    seconds: float = 0.0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            calls=self.calls + other.calls,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            new_tokens=self.new_tokens + other.new_tokens,
-            cost=self.cost + other.cost,
-            seconds=self.seconds + other.seconds,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One answer. Tokens and their log-probabilities are given by policies that have them.
 
-    `logps[t]` is under the distribution that was really sampled from, after temperature and truncation.
-    `top[t]` holds the likeliest (token text, log-probability) alternatives where they were asked for.
+    `logps[t]` is under the distribution that was really sampled from, after temperature and truncation, and
+    `logps` is None where the policy cannot know that distribution (an endpoint that reports another one). To
+    given replies it is at temperature 1; `message` is then the last of the given turns.
+    `top[t]` holds the likeliest (token text, log-probability) alternatives where they were asked for: always
+    of the model's own distribution, at temperature 1, untruncated.
+    `prompt_tokens` are the ids that were continued; with `tokens` after them they make a `Prompt.tokens`.
     """
 
     message: Message
@@ -458,6 +541,7 @@ class Reply:
     tokens: tuple[int, ...] | None = field(default=None, kw_only=True)
     logps: tuple[float, ...] | None = field(default=None, kw_only=True)
     top: tuple[tuple[tuple[str, float], ...], ...] | None = field(default=None, kw_only=True)
+    prompt_tokens: tuple[int, ...] | None = field(default=None, kw_only=True)
     usage: Usage = field(default_factory=Usage, kw_only=True)
 
     @property
@@ -468,22 +552,60 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A policy gave no answer, and why. Counted and reported, never taken for an empty one."""
+    """A reply did not come, why, and what it cost all the same. Counted, never taken for an empty one."""
 
     reason: str
+    usage: Usage = field(default_factory=Usage, kw_only=True)
 
 
 @runtime_checkable
 class Policy(Protocol):
-    """Anything that answers: local weights, a remote endpoint, a script."""
+    """Anything that answers: local weights, a remote endpoint, a script.
+
+    One thread at a time calls `answer`, whichever it is: a policy need not lock, and whoever shares one among
+    threads does. What can be answered together is put into one call. `id` and `capabilities` never change,
+    and may be read from anywhere.
+    """
+
+    @property
+    def id(self) -> str:
+        """The identity of what answers (of weights and adapter, of endpoint and model): the same content has
+        the same id in every process. Stored answers and scorecards are known by it.
+        """
+        ...
 
     @property
     def capabilities(self) -> Capability:
         """All that this policy can be asked for."""
         ...
 
-    def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply, ...] | Unanswered]:
-        """Answer all asks, in order: the n replies of each, or why there are none."""
+    def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply | Unanswered, ...]]:
+        """Answer all asks, in order: `Ask.count` entries for each, a reply or why there is none.
+
+        Raises CapabilityError, before anything is answered, where an ask needs what the policy cannot do.
+        """
+        ...
+
+
+@runtime_checkable
+class AsyncPolicy(Protocol):
+    """As `Policy`, for callers on an event loop.
+
+    All calls come from one loop; a further one may come before those under way have returned.
+    """
+
+    @property
+    def id(self) -> str:
+        """As `Policy.id`; a policy that can be asked both ways has one."""
+        ...
+
+    @property
+    def capabilities(self) -> Capability:
+        """All that this policy can be asked for."""
+        ...
+
+    async def aanswer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply | Unanswered, ...]]:
+        """As `Policy.answer`."""
         ...
 
 
@@ -492,131 +614,62 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A question to a feedback: what are these replies to this prompt worth? `meta` reaches verifiers."""
+    """A question to a feedback: what are these replies to this prompt worth? `meta` reaches verifiers.
+
+    `to` names which of several feedbacks is meant, '' the main one.
+    """
 
     prompt: Prompt
     replies: tuple[Turns, ...]
     meta: Mapping[str, JSON] = field(default_factory=dict[str, JSON], kw_only=True)
+    to: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a reply is worth, and of which parts that is made up."""
+    """What a reply is worth, of which parts that is made up, and what it cost to find out."""
 
     value: float
     parts: Mapping[str, float] = field(default_factory=dict[str, float], kw_only=True)
     why: str = field(default="", kw_only=True)
+    usage: Usage = field(default_factory=Usage, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """A reply could not be scored, and why. Never a silent zero."""
+    """A reply could not be scored, why, and what the attempt cost. Never a silent zero."""
 
     reason: str
+    usage: Usage = field(default_factory=Usage, kw_only=True)
 
 
 @runtime_checkable
 class Feedback(Protocol):
-    """Anything that scores replies: a verifier, a judge, a reward model, a person."""
+    """Anything that scores replies: a verifier, a judge, a reward model, a person. Threads: as `Policy`."""
+
+    @property
+    def id(self) -> str:
+        """The identity of what judges, of its content as in `Policy.id`: whoever optimised against a feedback
+        is never evaluated by one with the same id.
+        """
+        ...
 
     def rate(self, rates: Sequence[Rate]) -> Sequence[tuple[Score | Unscored, ...]]:
         """Rate all, in order: one score for each reply, or why there is none."""
         ...
 
 
-# --- what every measurement returns -----------------------------------------------------------------------
+# --- flows ------------------------------------------------------------------------------------------------
 
+Request: TypeAlias = Ask | Rate
+Flow: TypeAlias = Generator[Request | tuple[Request, ...], Any, _T]
+"""An inference-time method, under way: a generator that yields requests and returns its result.
 
-class Challenge(Enum):
-    """The seven research challenges; each is a section of the scorecard."""
+A yielded Ask is sent the tuple of its Reply, a Rate the tuple of its Score | Unscored, one for each reply;
+a tuple of requests, which is one round, is sent the tuple of what each would be sent. `Flow[Item]` returns
+an Item.
 
-    EFFICACY = "efficacy"
-    GENERALISATION = "generalisation"
-    EFFICIENCY = "efficiency"
-    INTERPRETABILITY = "interpretability"
-    TAX = "alignment tax"
-    OVERSIGHT = "scalable oversight"
-    GAMING = "specification gaming"
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Where the true value lies, at the given level of confidence, and how that was reckoned."""
-
-    low: float
-    high: float
-    level: float = field(default=0.95, kw_only=True)
-    how: str = field(default="", kw_only=True)
-
-    def __post_init__(self) -> None:
-        if not self.low <= self.high:
-            raise InputError(explain("an interval runs from low to high", found=(self.low, self.high)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One measured number. `value` is None when nothing could be measured; `failures` says how often.
-
-    `n` counts what the value rests on, `unit` says what it counts in, `how` how it was measured.
-    """
-
-    name: str
-    value: float | None
-    n: int
-    interval: Interval | None = None
-    unit: str = ""
-    failures: int = 0
-    how: str = ""
-    challenge: Challenge | None = None
-    higher_is_better: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.n < 0 or self.failures < 0:
-            raise InputError(explain(f"counts of {self.name} are below zero", found=(self.n, self.failures)))
-        if self.value is not None and self.n == 0:
-            raise InputError(
-                explain(f"{self.name} has a value but rests on nothing", do="give n, or no value")
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
-    """Who judged, and how far that judge can be trusted."""
-
-    id: str
-    swap_conflict: float | None = None
-    position_bias: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """What a scorecard or a run has cost, counted in everything that costs."""
-
-    usage: Usage = field(default_factory=Usage)
-    forwards: int = 0
-    flops: float = 0.0
-    labels: int = 0
-    models_loaded: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scorecard:
-    """All that is known of one model after one method: results by challenge, and what they cost."""
-
-    model: str
-    results: tuple[Result, ...]
-    base: str | None = None
-    method: str | None = None
-    seed: int | None = None
-    data: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Name of each data set to the hash of its content."""
-    ledger: Ledger = field(default_factory=Ledger)
-    judges: tuple[Judge, ...] = ()
-    kl_to_base: Result | None = None
-    length: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Mean reply length, of the model and of the base."""
-    warnings: tuple[str, ...] = ()
-
-    def section(self, challenge: Challenge) -> tuple[Result, ...]:
-        """The results that answer one challenge."""
-        return tuple(result for result in self.results if result.challenge is challenge)
+A flow never sees an Unanswered. Its driver takes failed draws out, so that fewer than n replies may come,
+and counts them; where of a request no reply at all came, or of `given` replies not every one, it throws an
+UnansweredError into the flow at that yield. A flow that does not catch it ends with it.
+"""

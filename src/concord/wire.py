@@ -6,10 +6,11 @@
     schema(cls)           the JSON Schema of what is written, for readers that are not Python
 
 How things are written: fields that hold their default are left out; tuples are lists; enums are their
-names in small letters, flags lists of them; bytes are {"base64": ...}; numbers that JSON lacks are the
-texts "NaN", "Infinity" and "-Infinity", in number fields only. Where a field may hold one of several
-dataclasses, "type" says which (`SegmentPreference` is "segment_preference"). Sequences inside free JSON
-(such as `Item.meta`) come back as lists.
+names in small letters, flags lists of them; bytes are {"base64": ...}. Numbers that JSON lacks are the
+texts "NaN", "Infinity" and "-Infinity", in number fields only: where text may stand too, and in free JSON
+(such as `Item.meta`, or `cls=Any`), they are refused, so that text is never read as a number. Where a field
+may hold one of several dataclasses, "type" says which (`SegmentPreference` is "segment_preference").
+Sequences inside free JSON come back as lists.
 """
 
 import base64
@@ -36,7 +37,7 @@ from typing import (
     overload,
 )
 
-from concord.errors import InputError, explain, nearest
+from concord.errors import InputError, Said, explain, nearest
 from concord.types import JSON, Scorecard
 
 __all__ = ["dumps", "from_json", "loads", "schema", "scorecard_schema", "to_json"]
@@ -61,22 +62,22 @@ def to_json(value: object, *, cls: object = None) -> JSON:
 @overload
 def from_json(cls: type[T], data: object, *, where: str = "") -> T: ...
 @overload
-def from_json(cls: UnionType, data: object, *, where: str = "") -> Any: ...
+def from_json(cls: object, data: object, *, where: str = "") -> Any: ...
 def from_json(cls: Any, data: object, *, where: str = "") -> Any:
     """Read a value of type `cls`, a dataclass or a union of them; `where` (a file and line) opens errors."""
     return _codec(cls).read(data, (None, where))
 
 
-def dumps(value: object, *, cls: object = None) -> str:
-    """Write a value as one line of JSONL, without the line end."""
-    text = json.dumps(to_json(value, cls=cls), ensure_ascii=False, allow_nan=False)
+def dumps(value: object, *, cls: object = None, indent: int | None = None) -> str:
+    """Write a value as one line of JSONL, without the line end; with `indent` on many, for people."""
+    text = json.dumps(to_json(value, cls=cls), ensure_ascii=False, allow_nan=False, indent=indent)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @overload
 def loads(cls: type[T], line: str | bytes, *, where: str = "") -> T: ...
 @overload
-def loads(cls: UnionType, line: str | bytes, *, where: str = "") -> Any: ...
+def loads(cls: object, line: str | bytes, *, where: str = "") -> Any: ...
 def loads(cls: Any, line: str | bytes, *, where: str = "") -> Any:
     """Read a value from one line of JSONL; a key given twice is an error, not the last one's victory."""
 
@@ -129,13 +130,6 @@ def _opening(place: _Place) -> str:
     return "".join(f"{part}: " for part in (where, path) if part)
 
 
-class _Said(str):
-    """A description of what was found, which is not quoted as the thing itself would be."""
-
-    __slots__ = ()
-    __repr__ = str.__str__
-
-
 def _brief(data: object) -> object:
     """What was found, short enough for a message."""
     match data:
@@ -144,14 +138,14 @@ def _brief(data: object) -> object:
         case bool() | int() | float():
             return data
         case None:
-            return _Said("null")
+            return Said("null")
         case Mapping():
             keys = ", ".join(map(repr, cast(Mapping[object, object], data)))
-            return _Said(f"an object with the keys {keys}" if keys else "an empty object")
+            return Said(f"an object with the keys {keys}" if keys else "an empty object")
         case list() | tuple():
-            return _Said(f"a list of {len(cast(Sequence[object], data))}")
+            return Said(f"a list of {len(cast(Sequence[object], data))}")
         case _:
-            return _Said(f"a Python {type(data).__name__}")
+            return Said(f"a Python {type(data).__name__}")
 
 
 # --- one codec for each kind of hint ----------------------------------------------------------------------
@@ -215,16 +209,22 @@ class _Plain(_Codec):
 class _Number(_Codec):
     """A float; a whole number will do, and stands for the float it equals."""
 
-    accepts = "a number"
+    def __init__(self, *, beside_text: bool = False) -> None:
+        # Where text may stand as well, no text can stand for a number.
+        self.names = {} if beside_text else _NUMBERS
+        self.accepts = "a finite number" if beside_text else "a number"
 
     def holds(self, value: object) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, float):
+            return bool(self.names) or math.isfinite(value)
+        return isinstance(value, int) and not isinstance(value, bool)
 
     def fits(self, data: object) -> bool:
-        return self.holds(data) or (isinstance(data, str) and data in _NUMBERS)
+        return self.holds(data) or (isinstance(data, str) and data in self.names)
 
     def schema(self, defs: _Defs) -> dict[str, JSON]:
-        return {"anyOf": [{"type": "number"}, {"enum": list(_NUMBERS)}]}
+        number: dict[str, JSON] = {"type": "number"}
+        return {"anyOf": [number, {"enum": list(self.names)}]} if self.names else number
 
     def encode(self, value: Any, place: _Place) -> JSON:
         number = self.decode(value, place)
@@ -237,7 +237,7 @@ class _Number(_Codec):
             return _NUMBERS[data] if isinstance(data, str) else float(data)
         except OverflowError as error:
             do = "give a smaller number"
-            raise _error(place, "too large", f"{len(str(data))} digits", self.accepts, do) from error
+            raise _error(place, "too large", Said(f"{len(str(data))} digits"), self.accepts, do) from error
 
 
 class _Bytes(_Codec):
@@ -389,7 +389,7 @@ class _Mapping(_Codec):
 class _Free(_Codec):
     """Free JSON: whatever JSON can say, and nothing it cannot."""
 
-    accepts = "what JSON can hold: null, true, false, finite numbers, text, lists, objects with text for keys"
+    accepts = "null, true, false, finite numbers, text, lists, and objects with text for keys"
 
     def holds(self, value: object) -> bool:
         match value:
@@ -402,6 +402,10 @@ class _Free(_Codec):
 
     def schema(self, defs: _Defs) -> dict[str, JSON]:
         return {}
+
+    def mismatch(self, found: object, place: _Place) -> InputError:
+        do = "leave it out, or convert it: an array scalar with .item(), a key to text"
+        return _error(place, "JSON cannot hold this", _brief(found), self.accepts, do)
 
     def encode(self, value: Any, place: _Place) -> JSON:
         match value:
@@ -421,8 +425,8 @@ class _Free(_Codec):
 class _Union(_Codec):
     """One of several types. Dataclasses are told apart by "type" where there is more than one."""
 
-    def __init__(self, hints: tuple[Any, ...]) -> None:
-        self.codecs = [_codec(hint) for hint in hints]
+    def __init__(self, codecs: Sequence[_Codec]) -> None:
+        self.codecs = codecs
         self.accepts = " or ".join(codec.accepts for codec in self.codecs)
         self.records = {codec.tag: codec for codec in self.codecs if isinstance(codec, _Record)}
         self.tagged = len(self.records) > 1
@@ -553,9 +557,11 @@ def _codec(hint: Any) -> _Codec:
         return _Free()
     if origin in (Union, UnionType):
         # A float also takes some texts and whole numbers, so text and whole numbers are tried before it.
-        codecs = tuple(sorted(arguments, key=lambda argument: argument is float))
-        assert not {str, float} <= set(arguments), f"{hint}: 'NaN' would be both a text and a number"
-        return _Union(codecs)
+        ordered = sorted(arguments, key=lambda argument: argument is float)
+        beside_text = str in arguments
+        return _Union(
+            [_Number(beside_text=True) if one is float and beside_text else _codec(one) for one in ordered]
+        )
     if origin is tuple:
         return _Tuple(arguments)
     if origin is Mapping:

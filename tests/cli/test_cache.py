@@ -1,14 +1,12 @@
 """`concord cache`: where, what, verify, compact, clear; and nothing made by merely looking."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from concord.cli import main
-from concord.cli.cache import location
 from concord.store import Store, key
 
 
@@ -115,17 +113,3 @@ def test_a_file_in_its_place_is_said_so(place: Path) -> None:
     told = cache()
     assert told.exit_code == 2
     assert "is a file" in told.stderr
-
-
-def test_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("CONCORD_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert location() == tmp_path / ".cache" / "concord"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert location() == tmp_path / "xdg" / "concord"
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert location() == tmp_path / "Library" / "Caches" / "concord"
-    monkeypatch.setenv("CONCORD_CACHE", "~/mine")
-    assert location() == tmp_path / "mine"

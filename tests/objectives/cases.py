@@ -68,7 +68,7 @@ REWARDS = ("shift",)
 PAIRS = [
     Case(
         objective=ob.dpo,
-        vectors=("dpo", "dpo_beta_0_5"),
+        vectors=("dpo", "dpo_beta_0_5", "psipo_logit_equals_soft_dpo"),
         at_reference=LN2,
         signs="-+",
         ignores=MARGINS,
@@ -88,13 +88,6 @@ PAIRS = [
         signs="-+",
         ignores=MARGINS,
         optimum="two_arm_optima",
-    ),
-    Case(
-        objective=ob.soft_dpo,
-        vectors=("psipo_logit_equals_soft_dpo",),
-        at_reference=LN2,
-        ignores=MARGINS,
-        optimum="psipo_general",
     ),
     Case(objective=ob.dpo_nll, by_hand="ln 2 + alpha * 1.5 at the reference, token mean 1.5"),
     Case(
@@ -283,14 +276,9 @@ REWARD_MODELS = [
             "rm_bradley_terry_margin",
             "rm_bradley_terry_centered",
             "rm_bradley_terry_label_smoothing",
+            "rm_soft_label_pm",
         ),
         signs="-+",
-        ignores=REWARDS,
-        optimum="reward_model_optima",
-    ),
-    Case(
-        objective=ob.bradley_terry_soft,
-        vectors=("rm_soft_label_pm",),
         ignores=REWARDS,
         optimum="reward_model_optima",
     ),
@@ -363,6 +351,11 @@ POLICY_GRADIENT = [
         frozen="the bootstrapped target",
     ),
     Case(objective=ob.kl_k2_loss, vectors=("kl_estimators",), at_reference=0.0, ignores=("joint",)),
+    Case(
+        objective=ob.kl_k3_corrected_loss,
+        by_hand="ratio exp(0.5), d = -1: exp(0.5) (e - 2) = 1.184262",
+        at_reference=0.0,
+    ),
     Case(
         objective=ob.kl_k3_forward_loss,
         vectors=("kl_estimators", "grpo_loss"),

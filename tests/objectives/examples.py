@@ -11,7 +11,6 @@ from concord.tensors import (
     Logits,
     Pairs,
     PairValues,
-    PerReply,
     Ranked,
     RankedRewards,
     Record,
@@ -24,7 +23,7 @@ from concord.tensors import (
     Rewards,
     Rollouts,
     RunningMean,
-    Steps,
+    StepLogits,
     Tokens,
     Values,
 )
@@ -83,7 +82,7 @@ class Maker:
                 "returns": self.normal(n),
                 "value": self.leaf(self.normal(n)),
             }
-        elif kind is Steps:
+        elif kind is StepLogits:
             fields = {"logit": self.leaf(self.normal(n)), "label": self.uniform(n)}
         else:
             logp = -self.uniform(n) - 0.1
@@ -110,7 +109,7 @@ class Maker:
 
     def given(self, name: str, hint: Any, record: Any) -> Any:
         """One input, by the name it has in the closed list."""
-        rows = len(record.logp if isinstance(record, Tokens) else record)
+        rows = len(record.owner if isinstance(record, Tokens | Values) else record)
         match name:
             case "desirable":
                 return torch.tensor([True, False, True, True, False])
@@ -122,31 +121,33 @@ class Maker:
                 return PairValues(self.normal(rows), self.normal(rows))
             case "shown":
                 return torch.arange(K)[None] == (torch.arange(B) % 2)[:, None]
-            case "target" if hint is not PerReply:
+            case "target":
                 return self.replies(Replies)
             case "state":
-                one = RunningMean(self.normal(1)[0].abs(), torch.tensor(3.0, dtype=self.dtype))
+                one = RunningMean(self.normal(1)[0].abs(), torch.tensor(3))
                 return (one, one) if get_args(hint) else one
             case "teacher" | "teacher_ref":
                 return self.normal(rows, V)
-            case "old" | "target":
+            case "old" | "log_target":
                 return -5 * self.uniform(rows) - 1
-            case "value":
-                return self.leaf(self.normal(rows))
             case "strength" | "utility" | "reward":
                 return self.normal(rows)
         raise AssertionError(f"no example of an input {name!r}: add one here")
 
 
 def make(
-    objective: Callable[..., Any], *, seed: int = 0, dtype: torch.dtype = torch.float64
+    objective: Callable[..., Any],
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    optional: bool = False,
 ) -> tuple[Any, dict[str, Any], list[Tensor]]:
-    """A record, the inputs and the trained leaves for an objective."""
+    """A record, the inputs (also those that may be left out, if asked) and the trained leaves."""
     maker = Maker(seed=seed, dtype=dtype)
-    hints = get_type_hints(objective)
-    record = maker.record(next(iter(hints.values())))
-    inputs = {name: maker.given(name, hints[name], record) for name in describe(objective).inputs}
-    return record, inputs, maker.leaves
+    card, hints = describe(objective), get_type_hints(objective)
+    record = maker.record(card.record)
+    names = [name for name in card.inputs if optional or name not in card.optional]
+    return record, {name: maker.given(name, hints[name], record) for name in names}, maker.leaves
 
 
 def losses(objective: Callable[..., Any], record: Any, inputs: dict[str, Any], **knobs: Any) -> Tensor:
@@ -161,6 +162,6 @@ def take(value: Any, index: Tensor, *, like: Any) -> Any:
         return value if isinstance(value, RunningMean) else value.rows(index)
     if isinstance(value, tuple):
         return value
-    if isinstance(like, Tokens | Values | Steps):
-        return value[torch.isin(like.owner, index)]
+    if isinstance(like, Tokens | Values | StepLogits):
+        return value[like.token_index(index)]
     return value[index]

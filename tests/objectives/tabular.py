@@ -201,11 +201,11 @@ def k1_in_reward(logp: Tensor, ref: Tensor) -> Tensor:
 
 
 def kl_itself(logp: Tensor, ref: Tensor) -> Tensor:
-    return ours.f_divergence(logp.exp(), ref, name="kl")
+    return ours.f_divergence(logp.exp(), ref, generator="kl")
 
 
 def forward_kl_itself(logp: Tensor, ref: Tensor) -> Tensor:
-    return ours.f_divergence(logp.exp(), ref, name="reverse_kl")
+    return ours.f_divergence(logp.exp(), ref, generator="reverse_kl")
 
 
 def two_way_rankings(pairs: ReferencedPairs) -> ReferencedRanked:

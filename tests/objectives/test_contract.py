@@ -1,6 +1,5 @@
 """One suite over every objective, driven by the case table: its claims are true, and no row is missing."""
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 import concord.objectives as ob
+from concord.catalogue import load
 from concord.tensors import (
     Logits,
     Pairs,
@@ -20,10 +20,13 @@ from concord.tensors import (
     Record,
     ReferencedPairs,
     ReferencedReplies,
+    ReferencedRollouts,
+    Replies,
     RewardPairs,
     Rollouts,
     RunningMean,
     Tokens,
+    Values,
 )
 from tests.objectives.cases import CASES, LN2, Case
 from tests.objectives.examples import losses, make, take
@@ -63,19 +66,19 @@ def changed(record: Any, change: Callable[[str, Tensor, str], Tensor], side: str
 
 
 def test_every_objective_has_a_case() -> None:
-    public = {
-        n
-        for n in ob.__all__
-        if inspect.isfunction(f := getattr(ob, n)) and "minimises" in ob.describe(f).notes
-    }
-    assert {case.name for case in CASES} == public
-    assert len(CASES) == len(public)
+    catalogue = {entry.name for entry in load() if entry.kind == "objective"}
+    assert {case.name for case in CASES} == catalogue
+    assert len(CASES) == len(catalogue)
+    summed = {term.objective for method in ob.METHODS.values() for term in method.terms}
+    assert summed <= catalogue
 
 
 @each
 def test_a_case_names_its_worked_value(case: Case) -> None:
     known = {e["name"] for e in VECTORS["vectors"]}
     assert case.vectors or case.by_hand
+    # What is worked by hand is worked in a test of this file.
+    assert (f"test_by_hand_{case.name}" in globals()) == bool(case.by_hand)
     assert set(case.vectors) <= known
     assert not case.optimum or case.optimum in {e["name"] for e in VECTORS["bandits"]}
 
@@ -108,7 +111,7 @@ def test_by_hand_bco() -> None:
     assert (good.mean.item(), bad.mean.item()) == pytest.approx((0.3, -0.1))
 
 
-def test_by_hand_plackett_luce_of_two_is_dpo() -> None:
+def test_by_hand_plackett_luce() -> None:
     record, _, _ = make(ob.plackett_luce)
     first_two = changed(record, lambda name, v, _: v[:, :2])
     sides = [side_of(first_two, place) for place in (0, 1)]
@@ -143,11 +146,18 @@ def test_by_hand_sequence_clip() -> None:
 
 
 def test_by_hand_temporal_difference() -> None:
-    tokens = Tokens(logp=torch.zeros(2), owner=torch.zeros(2, dtype=torch.long), num_replies=1)
-    rows = ob.temporal_difference(
-        tokens, value=torch.tensor([0.5, 0.2]), reward=torch.tensor([0.0, 1.0]), gamma=0.9
-    )
+    zero, value = torch.zeros(2), torch.tensor([0.5, 0.2])
+    owner = torch.zeros(2, dtype=torch.long)
+    values = Values(value=value, old=zero, returns=zero, owner=owner, num_replies=1)
+    rows = ob.temporal_difference(values, reward=torch.tensor([0.0, 1.0]), gamma=0.9)
     assert rows.tolist() == pytest.approx([(0.5 - 0.18) ** 2, (0.2 - 1.0) ** 2])
+
+
+def test_by_hand_kl_k3_corrected_loss() -> None:
+    one = {"owner": torch.zeros(1, dtype=torch.long), "num_replies": 1, "advantage": torch.ones(1)}
+    logp = torch.tensor([-2.0])
+    rollouts = ReferencedRollouts(logp=logp, old=logp - 0.5, ref=logp + 1, **one)
+    assert ob.kl_k3_corrected_loss(rollouts).item() == pytest.approx(math.exp(0.5) * (math.e - 2))
 
 
 @having(lambda case: case.at_reference is not None)
@@ -244,18 +254,20 @@ def gradient(case: Case, record: Any, inputs: Any, leaves: list[Tensor], **knobs
 
 @having(lambda case: case.signs)
 def test_signs_of_the_gradient(case: Case) -> None:
-    moved = False
+    moved = [False] * len(case.signs)
     for seed in range(20):
         record, inputs, leaves = make(case.objective, seed=seed)
-        for sign, g in zip(case.signs, gradient(case, record, inputs, leaves), strict=False):
-            moved |= bool((g != 0).any())
+        found = gradient(case, record, inputs, leaves)[: len(case.signs)]
+        for side, (sign, g) in enumerate(zip(case.signs, found, strict=True)):
+            moved[side] |= bool((g != 0).any())
             assert sign == "0" or ((g <= 0) if sign == "-" else (g >= 0)).all()
-    assert moved
+    assert all(moved), "a side that never moves has no sign"
 
 
 @having(lambda case: not case.frozen)
-def test_finite_differences(case: Case) -> None:
-    record, inputs, leaves = make(case.objective, seed=1)
+@pytest.mark.parametrize("optional", [False, True])
+def test_finite_differences(case: Case, optional: bool) -> None:
+    record, inputs, leaves = make(case.objective, seed=1, optional=optional)
 
     def total(*values: Tensor) -> Tensor:
         swap = dict(zip(map(id, leaves), values, strict=True))
@@ -280,8 +292,13 @@ def frozen(function: Callable[[Any, dict[str, Any]], Tensor]) -> Callable[[Any, 
 
 @frozen
 def plain_wpo(pairs: Any, x: dict[str, Any]) -> Tensor:
-    weight = torch.tensor((ob.wpo(pairs, **x) / ob.dpo(pairs, beta=0.01)).tolist(), dtype=torch.float64)
-    return weight * ob.dpo(pairs, beta=0.01)
+    sides = ((pairs.chosen, x["collision"].chosen), (pairs.rejected, x["collision"].rejected))
+    logs = []
+    for side, collision in sides:
+        rows = zip(side.logp.tolist(), side.length.tolist(), collision.tolist(), strict=True)
+        logs.append([logp / length - c for logp, length, c in rows])
+    weight = [min(1.0, math.exp(sum(both))) for both in zip(*logs, strict=True)]
+    return torch.tensor(weight, dtype=torch.float64) * ob.dpo(pairs, beta=0.01)
 
 
 @frozen
@@ -312,15 +329,24 @@ def plain_bco_pair(pairs: Any, x: dict[str, Any]) -> Tensor:
 
 @frozen
 def plain_f_dpg(replies: Any, x: dict[str, Any]) -> Tensor:
-    rows, _ = ob.f_dpg(replies, **x)
-    weight = torch.tensor((rows / replies.logp).tolist(), dtype=torch.float64)
-    return weight * replies.logp
+    # KL(policy, target): A = -(log(pi Z / P) + 1), both running means having seen three values before.
+    logp, target, old = (v.tolist() for v in (replies.logp, x["log_target"], x["old"]))
+    z0, a0 = (state.mean.item() for state in x["state"])
+    z = (3 * z0 + sum(math.exp(p - q) for p, q in zip(target, old, strict=True))) / 8
+
+    def clip(value: float) -> float:
+        return min(max(value, -20.0), 20.0)
+
+    rewards = [-(clip(lp - p + math.log(z)) + 1) for lp, p in zip(logp, target, strict=True)]
+    mean = (3 * a0 + sum(rewards)) / 8
+    weight = [math.exp(clip(lp - q)) * (r - mean) for lp, q, r in zip(logp, old, rewards, strict=True)]
+    return -torch.tensor(weight, dtype=torch.float64) * replies.logp
 
 
 @frozen
-def plain_temporal_difference(tokens: Any, x: dict[str, Any]) -> Tensor:
-    target = torch.tensor((x["reward"] + tokens.later(x["value"])).tolist(), dtype=torch.float64)
-    return (x["value"] - target).square()
+def plain_temporal_difference(values: Any, x: dict[str, Any]) -> Tensor:
+    target = torch.tensor((x["reward"] + values.later(values.value)).tolist(), dtype=torch.float64)
+    return (values.value - target).square()
 
 
 @frozen
@@ -345,7 +371,7 @@ def test_gradient_of_what_is_not_frozen(case: Case) -> None:
 @each
 def test_rows_are_independent_or_declared_coupled(case: Case) -> None:
     assert ob.describe(case.objective).coupled == case.coupled
-    record, inputs, _ = make(case.objective, seed=2)
+    record, inputs, _ = make(case.objective, seed=2, optional=True)
     owner = getattr(record, "owner", None)
     whole = losses(case.objective, record, inputs)
     index = torch.tensor([1, 3])
@@ -355,7 +381,7 @@ def test_rows_are_independent_or_declared_coupled(case: Case) -> None:
         {k: take(v, index, like=record) for k, v in inputs.items()},
     )
     if owner is not None and len(whole) == len(owner):
-        expected = whole[torch.isin(owner, index)]
+        expected = whole[record.token_index(index)]
     else:
         expected = whole[index]
     assert torch.allclose(some, expected) != case.coupled
@@ -363,15 +389,11 @@ def test_rows_are_independent_or_declared_coupled(case: Case) -> None:
 
 @each
 def test_the_order_of_rows_does_not_matter(case: Case) -> None:
-    record, inputs, _ = make(case.objective, seed=3)
+    record, inputs, _ = make(case.objective, seed=3, optional=True)
     order = torch.randperm(len(record), generator=torch.Generator().manual_seed(0))
-    if case.coupled or not hasattr(record, "owner"):
-        mixed = losses(
-            case.objective,
-            take(record, order, like=record),
-            {k: take(v, order, like=record) for k, v in inputs.items()},
-        )
-        torch.testing.assert_close(mixed.mean(), losses(case.objective, record, inputs).mean())
+    mixed_inputs = {k: take(v, order, like=record) for k, v in inputs.items()}
+    mixed = losses(case.objective, take(record, order, like=record), mixed_inputs)
+    torch.testing.assert_close(mixed.mean(), losses(case.objective, record, inputs).mean())
 
 
 # --- numbers that machines make ---------------------------------------------------------------------------
@@ -380,8 +402,10 @@ def test_the_order_of_rows_does_not_matter(case: Case) -> None:
 @each
 def test_float32_agrees_with_float64(case: Case) -> None:
     for seed in SEEDS:
-        double = losses(case.objective, *make(case.objective, seed=seed)[:2])
-        single = losses(case.objective, *make(case.objective, seed=seed, dtype=torch.float32)[:2])
+        double = losses(case.objective, *make(case.objective, seed=seed, optional=True)[:2])
+        single = losses(
+            case.objective, *make(case.objective, seed=seed, optional=True, dtype=torch.float32)[:2]
+        )
         assert single.dtype == torch.float32
         torch.testing.assert_close(single.double(), double, rtol=2e-5, atol=2e-5)
 
@@ -426,21 +450,38 @@ def extremes() -> list[Callable[[str, Tensor, str], Tensor]]:
 @each
 @pytest.mark.parametrize("extreme", range(len(extremes())))
 def test_finite_at_extremes(case: Case, extreme: int) -> None:
-    record, inputs, _ = make(case.objective, dtype=torch.float32)
-    edge = changed(record, extremes()[extreme])
+    record, inputs, _ = make(case.objective, dtype=torch.float32, optional=True)
     leaves: list[Tensor] = []
+    edge = with_leaves(changed(record, extremes()[extreme]), leaves)
+    beside = {k: changed(v, extremes()[extreme]) if edged(k, v) else v for k, v in inputs.items()}
+    for given in (inputs, beside):
+        rows = losses(case.objective, edge, given)
+        assert rows.isfinite().all()
+        for g in torch.autograd.grad(rows.sum(), leaves, allow_unused=True):
+            assert g is None or g.isfinite().all()
 
-    def train(name: str, value: Tensor, side: str) -> Tensor:
-        if name in ("logp", "logits", "reward", "logit", "value", "chosen", "rejected"):
+
+def edged(name: str, value: Any) -> bool:
+    """Whether an input can stand at the edge too: log-probabilities and logits can."""
+    if isinstance(value, Tensor):
+        return name in ("teacher", "teacher_ref")
+    return isinstance(value, ReferencedReplies | Replies)
+
+
+def with_leaves(record: Any, leaves: list[Tensor]) -> Any:
+    """The record with its trained fields as leaves, which are appended."""
+    if isinstance(record, Tensor):
+        leaves.append(record.detach().requires_grad_())
+        return leaves[-1]
+    new = {}
+    for f in fields(record):
+        value = getattr(record, f.name)
+        if isinstance(value, Record):
+            new[f.name] = with_leaves(value, leaves)
+        elif f.name in record.trained:
             leaves.append(value.detach().requires_grad_())
-            return leaves[-1]
-        return value
-
-    edge = changed(edge, train)
-    rows = losses(case.objective, edge, inputs)
-    assert rows.isfinite().all()
-    for g in torch.autograd.grad(rows.sum(), leaves, allow_unused=True):
-        assert g is None or g.isfinite().all()
+            new[f.name] = leaves[-1]
+    return replace(record, **new)
 
 
 @having(lambda case: is_a(case, Pairs))
@@ -473,7 +514,6 @@ SYMMETRIC = {
     "r_dpo",
     "robust_dpo",
     "simpo",
-    "soft_dpo",
     "wpo",
 }
 """Losses in which an identical pair teaches nothing: what one side gains the other loses."""

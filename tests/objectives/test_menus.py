@@ -2,7 +2,9 @@
 
 import itertools
 import math
-from typing import Any
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -11,9 +13,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import concord.objectives as ob
-from concord.errors import NotFoundError
-from concord.tensors import Groups, Ranked, ReferencedTokens, Rollouts, Steps, Tokens, Values
-from tests.objectives.examples import Maker
+from concord.catalogue import load
+from concord.errors import InputError, NotFoundError, RecipeError
+from concord.tensors import (
+    Groups,
+    PairValues,
+    PerPair,
+    Ranked,
+    ReferencedPairs,
+    ReferencedRollouts,
+    ReferencedTokens,
+    Replies,
+    Rollouts,
+    StepLogits,
+    Tokens,
+    Values,
+)
+from tests.objectives.examples import Maker, make
 
 t = torch.tensor
 lengths = st.lists(st.integers(1, 6), min_size=1, max_size=5)
@@ -32,7 +48,7 @@ def tokens_of(sizes: list[int], seed: int = 0) -> tuple[Tokens, Tensor]:
 def test_gae_is_its_definition(sizes: list[int], gamma: float, lam: float) -> None:
     tokens, reward = tokens_of(sizes)
     value = tokens_of(sizes, seed=1)[1]
-    advantage, returns = ob.gae(tokens, reward=reward, value=value, gamma=gamma, lam=lam)
+    advantage = ob.gae(tokens, reward=reward, value=value, gamma=gamma, lam=lam)
     at = 0
     for size in sizes:
         running, nxt = 0.0, 0.0
@@ -41,27 +57,26 @@ def test_gae_is_its_definition(sizes: list[int], gamma: float, lam: float) -> No
             nxt = value[n].item()
             assert advantage[n].item() == pytest.approx(running, abs=1e-9)
         at += size
-    torch.testing.assert_close(returns, advantage + value)
 
 
 def test_gae_without_discount_is_reward_to_go_less_value() -> None:
     tokens, reward = tokens_of([3, 1, 5])
     value = tokens_of([3, 1, 5], seed=1)[1]
-    advantage, _ = ob.gae(tokens, reward=reward, value=value, lam=1.0)
+    advantage = ob.gae(tokens, reward=reward, value=value, lam=1.0)
     torch.testing.assert_close(advantage, ob.reward_to_go(tokens, reward=reward) - value)
 
 
 def test_gae_has_no_gradient() -> None:
     tokens, reward = tokens_of([3, 2])
     value = reward.clone().requires_grad_()
-    assert not ob.gae(tokens, reward=reward, value=value)[0].requires_grad
+    assert not ob.gae(tokens, reward=reward, value=value).requires_grad
 
 
 def test_gae_of_a_known_case() -> None:
     tokens, _ = tokens_of([4])
     last = t([0.0, 0.0, 0.0, 1.0]).double()
-    advantage, returns = ob.gae(tokens, reward=last, value=last, gamma=0.9, lam=0.95)
-    assert returns.tolist() == pytest.approx([0.657923, 0.7695, 0.9, 1.0], abs=1e-6)
+    advantage = ob.gae(tokens, reward=last, value=last, gamma=0.9, lam=0.95)
+    assert (advantage + last).tolist() == pytest.approx([0.657923, 0.7695, 0.9, 1.0], abs=1e-6)
     assert advantage[3].item() == 0
 
 
@@ -108,18 +123,31 @@ def test_any_split_adds_up_to_the_whole_when_totals_are_given(sizes: list[int], 
     tokens, loss = tokens_of(sizes)
     cut = data.draw(st.integers(1, len(sizes) - 1))
     order = data.draw(st.permutations(range(len(sizes))))
-    for name, total in (
-        ("token_mean", sum(sizes)),
-        ("sequence_mean", len(sizes)),
-        ("sequence_sum", len(sizes)),
-    ):
-        reduce = getattr(ob, name)
-        whole = reduce(loss, tokens)
-        parts = 0.0
+    for reduce in (ob.token_mean, ob.sequence_mean, ob.sequence_sum):
+        pieces = []
         for chosen in (order[:cut], order[cut:]):
             index = t(sorted(chosen))
-            parts += reduce(loss[torch.isin(tokens.owner, index)], tokens.rows(index), total=total).item()
-        assert parts == pytest.approx(whole.item(), abs=1e-9)
+            pieces.append((loss[tokens.token_index(index)], tokens.rows(index)))
+        total = sum(reduce.counts(*piece) for piece in pieces)  # type: ignore[attr-defined]
+        parts = sum(reduce(*piece, total=total).item() for piece in pieces)
+        assert parts == pytest.approx(reduce(loss, tokens).item(), abs=1e-9)
+
+
+def test_parts_by_label_and_by_group_add_up_too() -> None:
+    loss, good, head = t([1.0, 2.0, 6.0, 4.0]), t([True, True, False, False]), t([2, 0, 0, 2])
+    cases: list[tuple[Any, dict[str, Any]]] = [
+        (ob.label_sum, {"desirable": good}),
+        (ob.group_mean, {"group": head, "num_groups": 3}),
+        (ob.row_mean, {}),
+    ]
+    for reduce, inputs in cases:
+        cut = [
+            (loss[part], {k: v[part] if isinstance(v, Tensor) else v for k, v in inputs.items()})
+            for part in (slice(0, 3), slice(3, 4))
+        ]
+        total = sum(reduce.counts(rows, **given) for rows, given in cut)
+        parts = sum(reduce(rows, total=total, **given).item() for rows, given in cut)
+        assert parts == pytest.approx(reduce(loss, **inputs).item())
 
 
 def test_a_mean_of_means_would_be_another_number() -> None:
@@ -140,8 +168,8 @@ def test_means_by_label_and_by_group() -> None:
     loss, good = t([1.0, 2.0, 6.0]), t([True, True, False])
     assert ob.label_sum(loss, desirable=good).item() == 7.5
     assert ob.label_sum(loss[:2], desirable=good[:2]).item() == 1.5  # nothing bad adds nothing
-    assert ob.label_sum(loss[:1], desirable=good[:1], totals=(1, 2)).item() == 0.5
-    assert ob.group_mean(loss, group=t([3, 3, 0])).item() == 3.75  # empty groups are no groups
+    assert ob.label_sum(loss[:1], desirable=good[:1], total=t([1.0, 2.0])).item() == 0.5
+    assert ob.group_mean(loss, group=t([3, 3, 0]), num_groups=5).item() == 3.75  # empty groups are no groups
 
 
 # --- shaping ----------------------------------------------------------------------------------------------
@@ -213,7 +241,7 @@ def test_overlong_penalty_and_threshold_edges() -> None:
 
 
 def test_step_scores_of_ragged_replies() -> None:
-    steps = Steps(logit=t([0.0, 2.0, -1.0]), label=torch.zeros(3), owner=t([0, 0, 2]), num_replies=3)
+    steps = StepLogits(logit=t([0.0, 2.0, -1.0]), label=torch.zeros(3), owner=t([0, 0, 2]), num_replies=3)
     p = steps.logit.sigmoid()
     wanted: list[tuple[Any, Tensor]] = [
         ("min", p[0]),
@@ -227,7 +255,7 @@ def test_step_scores_of_ragged_replies() -> None:
 
 
 def test_easy_to_hard_pays_only_falls_of_the_minimum() -> None:
-    steps = Steps(logit=torch.zeros(5), label=torch.zeros(5), owner=t([0, 0, 0, 1, 1]), num_replies=2)
+    steps = StepLogits(logit=torch.zeros(5), label=torch.zeros(5), owner=t([0, 0, 0, 1, 1]), num_replies=2)
     score = t([0.9, 0.4, 0.45, 0.2, 0.1])
     rewards = ob.easy_to_hard_rewards(steps, score=score, bonus=0.0)
     assert rewards.tolist() == pytest.approx([0.0, -0.1, 0.0, -0.3, -0.1])
@@ -243,20 +271,20 @@ def test_f_divergences_are_divergences(name: Any) -> None:
     p = torch.rand(6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     q = torch.rand(6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     p, q = p / p.sum(), q / q.sum()
-    assert ob.f_divergence(p, p, name=name).item() == pytest.approx(0, abs=1e-12)
-    assert ob.f_divergence(p, q, name=name).item() > 0
+    assert ob.f_divergence(p, p, generator=name).item() == pytest.approx(0, abs=1e-12)
+    assert ob.f_divergence(p, q, generator=name).item() > 0
     if name != "tv":
         x = (p / q).requires_grad_()
-        (slope,) = torch.autograd.grad(ob.f_generator(x, name=name).sum(), x)
-        torch.testing.assert_close(slope, ob.f_prime(x, name=name).detach())
+        (slope,) = torch.autograd.grad(ob.f_generator(x, generator=name).sum(), x)
+        torch.testing.assert_close(slope, ob.f_prime(x, generator=name).detach())
 
 
 def test_the_alpha_divergence_meets_both_kls() -> None:
     p, q = t([0.5, 0.3, 0.2]).double(), t([0.2, 0.2, 0.6]).double()
-    near_kl = ob.f_divergence(p, q, name="alpha", alpha=1e-6)
-    near_reverse = ob.f_divergence(p, q, name="alpha", alpha=1 - 1e-6)
-    torch.testing.assert_close(near_kl, ob.f_divergence(p, q, name="kl"), atol=1e-5, rtol=0)
-    torch.testing.assert_close(near_reverse, ob.f_divergence(p, q, name="reverse_kl"), atol=1e-5, rtol=0)
+    near_kl = ob.f_divergence(p, q, generator="alpha", alpha=1e-6)
+    near_reverse = ob.f_divergence(p, q, generator="alpha", alpha=1 - 1e-6)
+    torch.testing.assert_close(near_kl, ob.f_divergence(p, q, generator="kl"), atol=1e-5, rtol=0)
+    torch.testing.assert_close(near_reverse, ob.f_divergence(p, q, generator="reverse_kl"), atol=1e-5, rtol=0)
 
 
 @given(st.floats(-60, -1e-8))
@@ -276,10 +304,10 @@ def test_token_divergences_against_distributions() -> None:
     a, b = torch.randn(3, 5).double(), torch.randn(3, 5).double()
     p, q = a.softmax(-1), b.softmax(-1)
     for row in range(3):
-        kl = ob.f_divergence(q[row], p[row], name="kl")
+        kl = ob.f_divergence(q[row], p[row], generator="kl")
         torch.testing.assert_close(ob.forward_kl(a, teacher=b)[row], kl)
         torch.testing.assert_close(ob.reverse_kl(b, teacher=a)[row], kl)
-        torch.testing.assert_close(ob.jsd(a, teacher=b)[row], ob.f_divergence(p[row], q[row], name="js"))
+        torch.testing.assert_close(ob.jsd(a, teacher=b)[row], ob.f_divergence(p[row], q[row], generator="js"))
         torch.testing.assert_close(ob.collision(a)[row], p[row].square().sum().log())
     torch.testing.assert_close(ob.entropy(a), math.log(5) - ob.forward_kl(torch.zeros_like(a), teacher=a))
 
@@ -391,13 +419,104 @@ def resolve(name: str) -> Any:
     return getattr(ob, name)
 
 
+def sampled(seed: int = 0) -> tuple[dict[str, Tensor], ReferencedTokens, Tensor, Tensor]:
+    """Six sampled replies to two prompts: token values by name, their record, rewards and prompts."""
+    mask = t([[1, 1, 1], [1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 0], [1, 0, 0]]).bool()
+    rng = torch.Generator().manual_seed(seed)
+    logp = -torch.rand(6, 3, generator=rng, dtype=torch.float64)
+    noise = [0.2 * torch.randn(6, 3, generator=rng, dtype=torch.float64) for _ in range(3)]
+    values = {
+        "logp": logp[mask],
+        "ref": (logp + noise[0])[mask],
+        "old": (logp + noise[1])[mask],
+        "value": noise[2][mask],
+    }
+    tokens = ReferencedTokens.from_padded(mask=mask, logp=logp, ref=logp + noise[0])
+    return values, tokens, t([1.0, 0.0, 0.5, 0.2, 0.9, 0.4]).double(), t([0, 0, 0, 1, 1, 1])
+
+
+ON_SAMPLES = [name for name, method in ob.METHODS.items() if method.advantage]
+
+
+@pytest.mark.parametrize("name", ON_SAMPLES)
+def test_a_method_runs_from_rewards_to_gradient(name: str) -> None:
+    method = ob.find_method(name)
+    values, tokens, reward, group = sampled()
+    critic_s = {"value": values["value"]} if "gae" in {step.name for step in method.advantage} else {}
+    given = {"reward": reward, "group": group, "inputs": critic_s}
+    advantage = ob.method_advantage(method, tokens, **given, resolve=resolve)
+    assert advantage.shape == values["logp"].shape
+    assert not advantage.requires_grad
+    logp = values["logp"].clone().requires_grad_()
+    flat: dict[str, Any] = {"owner": tokens.owner, "num_replies": 6}
+    samples = ReferencedRollouts(logp=logp, ref=values["ref"], old=values["old"], advantage=advantage, **flat)
+    returns = advantage + values["value"]
+    critic = Values(
+        value=values["value"].clone().requires_grad_(), old=values["value"], returns=returns, **flat
+    )
+    streams = {"samples": samples, "values": critic, "pretrain": Tokens(logp=logp, **flat)}
+    fixed = {"max_length": 3} if name == "dr_grpo" else {}
+    loss = ob.method_loss(method, streams, inputs=fixed, resolve=resolve)
+    (g,) = torch.autograd.grad(loss, logp)
+    assert loss.isfinite()
+    assert g.abs().sum() > 0
+
+
+def advantage_of(name: str, **inputs: Any) -> Tensor:
+    _, tokens, reward, group = sampled()
+    return ob.method_advantage(
+        ob.find_method(name), tokens, reward=reward, group=group, inputs=inputs, resolve=resolve
+    )
+
+
+def test_advantages_of_named_methods_by_hand() -> None:
+    values, tokens, reward, group = sampled()
+    table = Groups(reward, group, 2)
+    torch.testing.assert_close(advantage_of("grpo"), tokens.spread(ob.standardised(table)))
+    torch.testing.assert_close(advantage_of("dr_grpo"), tokens.spread(ob.centred(table)))
+    # RLOO's baseline is taken of rewards that already carry the KL of the whole reply.
+    penalised = reward - 0.05 * tokens.sum(tokens.ratio)
+    rloo = ob.leave_one_out(Groups(penalised, group, 2))
+    torch.testing.assert_close(advantage_of("rloo"), tokens.spread(rloo))
+    shaped = ob.kl_shaped_rewards(tokens, reward=reward)
+    to_go = ob.reward_to_go(tokens, reward=shaped)
+    torch.testing.assert_close(advantage_of("reinforce_pp"), ob.whiten(to_go, ddof=0))
+    lighter = ob.kl_shaped_rewards(tokens, reward=reward, beta=0.02)
+    gae = ob.gae(tokens, reward=lighter, value=values["value"])
+    torch.testing.assert_close(advantage_of("ppo", value=values["value"]), ob.whiten(gae))
+    # DAPO's penalty for length, with room for two tokens of which one is slack.
+    late = reward + ob.overlong_penalty(tokens.length, max_length=3, cache=2)
+    step = ob.Step("overlong_penalty", {"max_length": 3, "cache": 2})
+    dapo = replace(ob.find_method("dapo"), bonus=(step,))
+    got = ob.method_advantage(dapo, tokens, reward=reward, group=group, resolve=resolve)
+    torch.testing.assert_close(got, tokens.spread(ob.standardised(Groups(late, group, 2))))
+
+
 def test_every_name_a_method_uses_is_on_the_menus() -> None:
     for name, method in ob.METHODS.items():
-        for used in (method.advantage, method.shaping, method.keep):
-            assert not used or used in ob.__all__, (name, used)
+        for step in (*method.keep, *method.bonus, *method.shaping, *method.advantage):
+            assert step.name in ob.__all__, (name, step.name)
         for term in method.terms:
             assert term.objective in ob.__all__, (name, term.objective)
             assert term.reduction in ob.__all__, (name, term.reduction)
+
+
+def test_a_misspelt_knob_of_a_term_is_refused() -> None:
+    tokens, _ = tokens_of([2, 3])
+    method = ob.Method(
+        summary="", paper="", terms=(ob.Term(objective="sft", reduction="token_mean", knobs={"betta": 9}),)
+    )
+    with pytest.raises(RecipeError, match="sft has no knob 'betta'"):
+        ob.method_loss(method, {"samples": tokens}, resolve=resolve)
+
+
+def test_a_term_s_knobs_reach_its_reduction() -> None:
+    tokens, _ = tokens_of([2, 3])
+    term = ob.Term(objective="sft", reduction="fixed_length_mean", knobs={"max_length": 10})
+    loss = ob.method_loss(
+        ob.Method(summary="", paper="", terms=(term,)), {"samples": tokens}, resolve=resolve
+    )
+    torch.testing.assert_close(loss, -tokens.logp.sum() / 2 / 10)
 
 
 def test_an_unknown_method_is_met_with_the_nearest() -> None:
@@ -412,57 +531,82 @@ def test_a_missing_stream_is_named() -> None:
 
 
 def test_a_weighted_sum_is_the_sum_of_its_terms() -> None:
-    maker = Maker(seed=3)
-    pairs = maker.record(ob.dpo.__annotations__["pairs"])
-    both = ob.weighted_sum((1.0, ob.dpo), (0.2, ob.simpo))
-    torch.testing.assert_close(both(pairs), ob.dpo(pairs) + 0.2 * ob.simpo(pairs))
-    assert both.__annotations__["record"] is ob.dpo.__annotations__["pairs"]
+    pairs = Maker(seed=3).record(ReferencedPairs)
+    both = ob.weighted_sum(dpo=(1.0, ob.dpo), simpo=(0.2, partial(ob.simpo, gamma=0.5)))
+    torch.testing.assert_close(both(pairs), ob.dpo(pairs) + 0.2 * ob.simpo(pairs, gamma=0.5))
     preference = t([0.1, 0.9, 0.5, 0.7, 0.3]).double()
-    soft = ob.weighted_sum((1.0, ob.soft_dpo), (2.0, ob.ipo))
+    soft = ob.weighted_sum(soft=(1.0, ob.dpo), ipo=(2.0, ob.ipo))
     torch.testing.assert_close(
-        soft(pairs, preference=preference), ob.soft_dpo(pairs, preference=preference) + 2 * ob.ipo(pairs)
+        soft(pairs, preference=preference), ob.dpo(pairs, preference=preference) + 2 * ob.ipo(pairs)
     )
 
 
+def test_a_weighted_sum_describes_itself() -> None:
+    card = ob.check_objective(ob.weighted_sum(simpo=(1.0, ob.simpo), aot=(0.5, ob.aot)))
+    assert card.record is ReferencedPairs  # what its most demanding term needs
+    assert card.coupled
+    assert ob.describe(ob.weighted_sum(dpo=(1.0, ob.dpo))).optional == ("preference",)
+
+
+def test_a_weighted_sum_carries_the_state_of_its_terms() -> None:
+    pairs = Maker(seed=3).record(ReferencedPairs)
+    mixed = ob.weighted_sum(dpo=(0.8, ob.dpo), bco=(0.2, ob.bco_pair))
+    start = ob.initial_state(ob.bco_pair, like=pairs.margin)
+    rows, after = mixed(pairs, state={"bco": start})
+    alone, state = ob.bco_pair(pairs, state=start)
+    torch.testing.assert_close(rows, 0.8 * ob.dpo(pairs) + 0.2 * alone)
+    assert after["bco"].count == state.count == 10
+
+
 def test_losses_on_different_records_do_not_add_up() -> None:
-    with pytest.raises(ValueError, match="cannot be summed"):
-        ob.weighted_sum((1.0, ob.dpo), (1.0, ob.rrhf))
+    with pytest.raises(RecipeError, match="cannot be summed"):
+        ob.weighted_sum(dpo=(1.0, ob.dpo), rrhf=(1.0, ob.rrhf))
+
+
+# --- the contract -----------------------------------------------------------------------------------------
+
+
+def test_bound_knobs_are_read_through() -> None:
+    card = ob.describe(partial(ob.dpo, beta=0.3))
+    assert card.knobs == {"beta": 0.3}
+    assert (card.name, card.needs) == ("dpo", "pairs, reference")
+
+
+def test_first_states() -> None:
+    like = torch.zeros(1, dtype=torch.float64)
+    assert ob.initial_state(ob.dpo, like=like) is None
+    good, bad = ob.initial_state(ob.bco, like=like)
+    assert good.mean.dtype == torch.float64
+    assert good.count == bad.count == 0
+
+
+def banana(pairs: ReferencedPairs, *, bananas: PerPair, beta: float = 0.1) -> PerPair:
+    """Nobody supplies bananas."""
+    return bananas * pairs.margin * beta
+
+
+def on_floats(x: float) -> float:
+    """A loss on no record."""
+    return x
+
+
+def test_an_objective_of_a_user_s_own_is_checked() -> None:
+    with pytest.raises(RecipeError, match="nobody supplies the input 'bananas'"):
+        ob.check_objective(banana)
+    with pytest.raises(RecipeError, match="the first parameter of on_floats is no record"):
+        ob.check_objective(on_floats)
+
+
+def test_bco_stands_on_what_it_has_seen() -> None:
+    replies = Maker(seed=3).replies()
+    state = ob.initial_state(ob.bco, like=replies.logp)
+    good = torch.ones(5, dtype=torch.bool)
+    rows, _ = ob.bco(replies, desirable=good, state=state)
+    reward = 0.1 * replies.ratio
+    torch.testing.assert_close(rows, torch.nn.functional.softplus(reward.mean() - reward))
 
 
 # --- the frame --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("agent", "gap", "concordance"),
-    [
-        ((7, 8, 9), 0.0, 1.0),
-        ((0, 2, 4), 0.82, 1.0),
-        ((0, 0.5, 3), 0.53, 1.0),
-        ((0, -1, -2), 1.64, 0.0),
-        ((1, 0, 2), 0.92, 0.516129),
-    ],
-)
-def test_misalignment_under_a_law(agent: tuple[float, ...], gap: float, concordance: float) -> None:
-    p, human = t([0.5, 0.3, 0.2]).double(), t([0.0, 1.0, 2.0]).double()
-    a = t(agent).double()
-    assert ob.misalignment(human, a, weight=p).item() == pytest.approx(gap)
-    assert ob.misalignment(human, a, weight=p, form="signed").item() == pytest.approx(0, abs=1e-12)
-    assert ob.concordance(human, a, weight=p).item() == pytest.approx(concordance, abs=1e-6)
-
-
-def test_concordance_over_pairs_of_replies() -> None:
-    human = t([0.0, 1.0, 2.0])
-    assert ob.concordance(human, t([1.0, 0.0, 2.0])).item() == pytest.approx(2 / 3)
-    assert ob.concordance(human, torch.zeros(3)).item() == 0.5  # a constant scorer knows nothing
-
-
-def test_scaling_excuses_scale_and_nothing_else() -> None:
-    human = t([0.0, 1.0, 2.0, 5.0]).double()
-    assert ob.scaled_misalignment(human, 3 * human + 1).item() == pytest.approx(0, abs=1e-12)
-    reversed_order = ob.scaled_misalignment(human, -human).item()
-    assert reversed_order == pytest.approx(ob.misalignment(human, torch.zeros(4).double()).item())
-    assert ob.order_violation(human, 3 * human + 1).item() == 0
-    assert ob.order_violation(human, -human).item() == 1
 
 
 def test_conditional_imitation_is_a_divergence() -> None:
@@ -513,3 +657,233 @@ def test_grao_statistics_without_the_shown_reply_cancel_it() -> None:
         loss = ob.grao(ranked, shown=shown, beta=0.0, include_shown=include).sum()
         (g,) = torch.autograd.grad(loss, logp)
         assert (g[0, 3].abs() > 1e-9) == reached
+
+
+# --- what worked values cannot tell apart -----------------------------------------------------------------
+
+RANKINGS = [getattr(ob, e.name) for e in load() if e.kind == "objective" and "rankings" in e.needs]
+
+
+def row_by_row(objective: Any, record: Any, inputs: dict[str, Any], order: Tensor | None = None) -> Tensor:
+    """The losses of a ragged record, each row cut to the replies it has, in the given order."""
+    rows = []
+    for row in range(len(record)):
+        kept = record.mask[row].nonzero()[:, 0]
+        kept = kept if order is None else kept[order[: len(kept)].argsort()]
+
+        def cut(value: Any, row: int = row, kept: Tensor = kept) -> Any:
+            return value[row : row + 1, kept] if isinstance(value, Tensor) else value
+
+        one = replace(record, **{f.name: cut(getattr(record, f.name)) for f in fields(record)})
+        rows.append(objective(one, **{k: cut(v) for k, v in inputs.items()})[0])
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("objective", RANKINGS, ids=lambda f: f.__name__)
+def test_a_ragged_row_is_the_row_of_the_replies_it_has(objective: Any) -> None:
+    record, inputs, _ = make(objective, seed=6)
+    torch.testing.assert_close(objective(record, **inputs), row_by_row(objective, record, inputs))
+
+
+@pytest.mark.parametrize("objective", RANKINGS, ids=lambda f: f.__name__)
+def test_the_order_of_the_columns_does_not_matter(objective: Any) -> None:
+    record, inputs, _ = make(objective, seed=7)
+    mixed = row_by_row(objective, record, inputs, order=t([2, 0, 3, 1]))
+    torch.testing.assert_close(objective(record, **inputs), mixed)
+
+
+@pytest.mark.parametrize("objective", RANKINGS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("absent", [-torch.inf, torch.nan, 1e30])
+def test_whatever_stands_at_an_absent_reply(objective: Any, absent: float) -> None:
+    record, inputs, _ = make(objective, seed=6)
+    trained = "reward" if hasattr(record, "reward") else "logp"
+    leaf = torch.where(record.mask, getattr(record, trained), absent).detach().requires_grad_()
+    rows = objective(replace(record, **{trained: leaf}), **inputs)
+    torch.testing.assert_close(rows, objective(record, **inputs))
+    (g,) = torch.autograd.grad(rows.sum(), leaf)
+    assert g[record.mask].isfinite().all()
+
+
+@pytest.mark.parametrize("objective", RANKINGS, ids=lambda f: f.__name__)
+def test_a_row_without_replies_teaches_nothing(objective: Any) -> None:
+    record, inputs, (leaf,) = make(objective, seed=6)
+    mask = record.mask.clone()
+    mask[0] = False
+    given = {k: v & mask if k == "shown" else v for k, v in inputs.items()}
+    rows = objective(replace(record, mask=mask), **given)
+    (g,) = torch.autograd.grad(rows.sum(), leaf)
+    assert rows[0].item() == 0
+    assert (g[0] == 0).all()
+
+
+def test_pro_imitates_what_is_shown() -> None:
+    record, inputs, _ = make(ob.pro, seed=6)
+    gap = ob.pro(record, shown=record.best) - ob.pro(record, **inputs)
+    shown, best = (record.logp.masked_fill(~which, 0).sum(-1) for which in (inputs["shown"], record.best))
+    torch.testing.assert_close(gap, 0.05 * (record.count - 1).square() * (shown - best))
+
+
+def test_no_gradient_through_kto_s_reference_point() -> None:
+    record, inputs, _ = make(ob.kto)
+    logp = inputs["mismatched"].logp.detach().requires_grad_()
+    record_leaf = record.logp
+    loss = ob.kto(record, **{**inputs, "mismatched": replace(inputs["mismatched"], logp=logp)}).sum()
+    assert torch.autograd.grad(loss, [logp, record_leaf], allow_unused=True)[0] is None
+
+
+def test_rewards_without_scores_have_plain_gradients() -> None:
+    chosen, rejected = t([1.2, -0.3]).requires_grad_(), t([0.5, 0.1]).requires_grad_()
+    rewards = ob.describe(ob.bradley_terry).record(chosen, rejected)
+    scores = PairValues(t([torch.nan, 0.4]), t([0.7, torch.nan]))
+    rows = ob.bradley_terry_scored(rewards, scores=scores, alpha=0.2)
+    plain = ob.bradley_terry(rewards)
+    assert (rows - plain).tolist() == pytest.approx([0.2 * 0.04, 0.2 * 0.49], abs=1e-6)
+    for g in torch.autograd.grad(rows.sum(), [chosen, rejected]):
+        assert g.isfinite().all()
+
+
+def test_people_who_guess_do_so_on_both_sides() -> None:
+    rewards = ob.describe(ob.bradley_terry).record(t([1.5, 200.0]).double(), t([0.5, 0.0]).double())
+    got = ob.segment_preference(rewards, preference=t([0.3, 0.0]).double(), error_rate=0.2)
+    p = 0.8 * torch.sigmoid(rewards.gap) + 0.1
+    torch.testing.assert_close(got[0], -0.3 * p[0].log() - 0.7 * (1 - p[0]).log())
+    torch.testing.assert_close(got[1], -(t(0.1).double()).log())
+    exact = ob.segment_preference(rewards, preference=t([1.0, 0.0]).double(), error_rate=0.0)
+    assert exact[1].item() == pytest.approx(200.0)  # Bradley-Terry, without a floor
+
+
+def test_the_reference_chooses_the_tokens_of_the_exact_kl() -> None:
+    policy, reference = t([[0.0, 5.0, 1.0, -1.0]]).double(), t([[3.0, -2.0, 2.0, 1.0]]).double()
+    p, q = policy[:, [0, 2]].softmax(-1), reference[:, [0, 2]].softmax(-1)
+    torch.testing.assert_close(ob.topk_exact_kl(policy, teacher=reference, k=2), (p * (p / q).log()).sum(-1))
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 1 / 3, 1000.1, -7.7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_rewards_are_equal_whatever_their_value(value: float, dtype: torch.dtype) -> None:
+    for size in range(2, 17):
+        groups = Groups.of(torch.full((1, size), value, dtype=dtype))
+        assert not ob.informative(groups).any()
+        for advantage in (ob.centred, ob.standardised, ob.batch_standardised, ob.leave_one_out):
+            assert (advantage(groups) == 0).all()
+
+
+def test_grao_of_equal_utilities_is_zero() -> None:
+    for size in range(2, 12):
+        logp = torch.randn(1, size).double()
+        equal = Ranked(logp=logp, length=torch.ones(1, size), utility=torch.full((1, size), 0.1).double())
+        assert ob.grao(equal, shown=torch.arange(size)[None] == 0).item() == 0
+
+
+def test_deviation_of_the_batch_is_torch_s_own() -> None:
+    rewards = t([[1.0, 0.0, 0.5], [0.3, 0.9, 0.1]]).double()
+    for ddof in (0, 1):
+        got = ob.batch_standardised(Groups.of(rewards), ddof=ddof, eps=0.0)
+        centred = (rewards - rewards.mean(-1, keepdim=True)).flatten()
+        torch.testing.assert_close(got, centred / rewards.std(correction=ddof))
+
+
+def test_penalties_in_the_reward_have_the_sign_of_a_cost() -> None:
+    _, tokens, _, _ = sampled()
+    torch.testing.assert_close(ob.kl_k1_reward(tokens, beta=0.3), -0.3 * ob.k1(tokens))
+    torch.testing.assert_close(ob.kl_k2_reward(tokens, beta=0.3), -0.3 * ob.k2(tokens))
+    assert (ob.kl_k2_reward(tokens) <= 0).all()
+
+
+def test_metrics_a_token() -> None:
+    pairs = Maker(seed=3).record(ReferencedPairs)
+    metrics = ob.pair_metrics(pairs, beta=2.0, per_token=True)
+    torch.testing.assert_close(
+        metrics["rewards/chosen"].mean, (2.0 * pairs.chosen.mean_ratio).mean().detach()
+    )
+
+
+def test_gae_stops_every_gradient() -> None:
+    tokens, reward = tokens_of([3, 2])
+    leaf = reward.clone().requires_grad_()
+    assert not ob.gae(tokens, reward=leaf, value=reward).requires_grad
+
+
+def test_a_red_reply_at_the_threshold_is_let_be() -> None:
+    replies = Replies(t([-2.0, -1.9]), t([2, 2]))
+    rows = ob.safe_align(replies, desirable=t([False, False]), red_weight=1.0)
+    assert rows.tolist() == pytest.approx([0.0, -0.95])
+
+
+def test_f_divergences_where_a_reply_is_impossible() -> None:
+    p, q = t([1.0, 0.0, 0.0]).double(), t([0.0, 1.0, 0.0]).double()
+    far: dict[Any, float] = {
+        "tv": 1.0,
+        "js": math.log(2),
+        "hellinger2": 2.0,
+        "kl": math.inf,
+        "reverse_kl": math.inf,
+    }
+    for generator, value in far.items():
+        assert ob.f_divergence(p, q, generator=generator).item() == pytest.approx(value)
+    half, quarter = t([0.5, 0.5, 0.0]).double(), t([0.25, 0.75, 0.0]).double()
+    for generator in get_args(ob.Generator):
+        assert ob.f_divergence(half, quarter, generator=generator).isfinite()
+
+
+def test_tokens_that_are_banned_are_no_numbers_nowhere() -> None:
+    student, teacher = torch.randn(2, 5).double(), torch.randn(2, 5).double()
+    student[:, 1] = teacher[:, 1] = -torch.inf
+    leaf = student.requires_grad_()
+    for loss in (
+        ob.forward_kl(leaf, teacher=teacher),
+        ob.jsd(leaf, teacher=teacher),
+        ob.entropy(leaf),
+        ob.adpa_advantage(leaf, teacher=teacher, teacher_ref=teacher.flip(0)),
+    ):
+        assert loss.isfinite().all()
+        assert torch.autograd.grad(loss.sum(), leaf)[0].isfinite().all()
+
+
+def test_half_precision_logits_are_taken_up() -> None:
+    logits, teacher = torch.randn(3, 32000), torch.randn(3, 32000)
+    exact = ob.forward_kl(logits.bfloat16().float(), teacher=teacher.bfloat16().float())
+    torch.testing.assert_close(ob.forward_kl(logits.bfloat16(), teacher=teacher.bfloat16()), exact)
+
+
+def test_a_setting_that_nothing_takes_is_refused() -> None:
+    values, tokens, reward, group = sampled()
+    grpo = ob.find_method("grpo")
+    advantage = ob.method_advantage(grpo, tokens, reward=reward, group=group, resolve=resolve)
+    flat: dict[str, Any] = {"owner": tokens.owner, "num_replies": 6, "advantage": advantage}
+    samples = ReferencedRollouts(logp=values["logp"], ref=values["ref"], old=values["old"], **flat)
+    with pytest.raises(RecipeError, match="no part of the method takes 'beta'"):
+        ob.method_loss(grpo, {"samples": samples}, inputs={"beta": 9.0}, resolve=resolve)
+    # What is given goes before what the method says.
+    wide = ob.method_loss(
+        ob.find_method("dapo"), {"samples": samples}, inputs={"high": 10.0}, resolve=resolve
+    )
+    narrow = ob.method_loss(ob.find_method("dapo"), {"samples": samples}, resolve=resolve)
+    assert wide.item() < narrow.item()
+
+
+def test_a_term_with_state_is_refused() -> None:
+    pairs = Maker(seed=3).record(ReferencedPairs)
+    method = ob.Method(summary="", paper="", terms=(ob.Term(objective="bco_pair", on="pairs"),))
+    state = ob.initial_state(ob.bco_pair, like=pairs.margin)
+    with pytest.raises(RecipeError, match="bco_pair carries state"):
+        ob.method_loss(method, {"pairs": pairs}, inputs={"state": state}, resolve=resolve)
+
+
+def test_an_empty_sample_is_refused() -> None:
+    tokens = Tokens(logp=torch.zeros(2), owner=t([0, 0]), num_replies=2)
+    with pytest.raises(InputError, match="a sampled reply is empty"):
+        ob.method_advantage(
+            ob.find_method("dr_grpo"), tokens, reward=t([1.0, 1.0]), group=t([0, 0]), resolve=resolve
+        )
+
+
+def test_losses_of_tokens_and_of_replies_do_not_add_up() -> None:
+    r = Maker(seed=5).flat(Rollouts)
+    with pytest.raises(RecipeError, match="another number of losses"):
+        ob.weighted_sum(ppo=(1.0, ob.ppo_clip), sequence=(1.0, ob.sequence_clip))(r)
+
+
+def test_the_plainest_common_record_serves() -> None:
+    both = ob.weighted_sum(ppo=(1.0, ob.ppo_clip), kl=(0.04, ob.kl_k3_forward_loss))
+    assert ob.describe(both).record is ReferencedRollouts

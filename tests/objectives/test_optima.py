@@ -73,7 +73,7 @@ def test_rlhf_objective_is_largest_at_its_optimum(bandit: Bandit) -> None:
     assert_leads_to(lambda logp: -objective(logp.exp(), beta=beta), best)
     close(objective(best, beta=beta), bandit.solution("objective_value"), atol=1e-9)
     close(objective(best, beta=0.0), bandit.solution("expected_reward"), atol=1e-9)
-    close(ours.f_divergence(best, ref, name="kl"), bandit.solution("kl_to_ref"), atol=1e-9)
+    close(ours.f_divergence(best, ref, generator="kl"), bandit.solution("kl_to_ref"), atol=1e-9)
 
 
 @pytest.mark.parametrize("objective", CLIPPED, ids=lambda f: f.__name__)
@@ -195,7 +195,9 @@ def test_every_f_leads_to_the_target(bandit: Bandit, generator: Generator) -> No
 
     def loss(logp: Tensor) -> Tensor:
         fresh = RunningMean.empty(logp), RunningMean.empty(logp)
-        every, _ = ours.f_dpg(replies(logp), target=target, old=proposal, state=fresh, generator=generator)
+        every, _ = ours.f_dpg(
+            replies(logp), log_target=target, old=proposal, state=fresh, generator=generator
+        )
         return every.mean()
 
     assert_leads_to(loss, bandit.solution("pi_star"))
@@ -239,7 +241,7 @@ def test_dpo_finds_the_optimum_whoever_samples_the_pairs(bandit: Bandit) -> None
 def test_soft_labels_stand_for_many_hard_ones(bandit: Bandit) -> None:
     """Each pair once, with its probability, has the same optimum and the same least loss."""
     ref, best = bandit["pi_ref"], bandit.solution("pi_star")
-    soft = partial(ours.soft_dpo, preference=bandit["p_star"].flatten(), beta=bandit.params["beta"])
+    soft = partial(ours.dpo, preference=bandit["p_star"].flatten(), beta=bandit.params["beta"])
     once = over_pairs(soft, torch.full((4, 4), 1 / 16, dtype=torch.float64).triu(1).flatten(), ref)
     assert_leads_to(once, best)
     many = over_pairs(partial(ours.dpo, beta=bandit.params["beta"]), preferences(bandit), ref)
@@ -300,7 +302,7 @@ def test_psi_po_leads_to_its_optimum_for_any_psi(
 
 @proves("psipo_general")
 def test_psi_po_with_the_logit_is_dpo_on_soft_labels(bandit: Bandit) -> None:
-    soft = partial(ours.soft_dpo, preference=bandit["p_star"].flatten(), beta=bandit.params["tau"])
+    soft = partial(ours.dpo, preference=bandit["p_star"].flatten(), beta=bandit.params["tau"])
     even = numbers([1 / 16] * 16)
     assert_leads_to(over_pairs(soft, even, bandit["pi_ref"]), bandit.solution("pi_star_psi_logit"))
     ipo = partial(ours.ipo, tau=bandit.params["tau"])
@@ -310,7 +312,7 @@ def test_psi_po_with_the_logit_is_dpo_on_soft_labels(bandit: Bandit) -> None:
 
 ONE = numbers([1.0] * 4)
 TWO_ARMS: dict[str, list[Callable[..., Tensor]]] = {
-    "dpo": [partial(ours.dpo, beta=0.5), partial(ours.soft_dpo, preference=ONE, beta=0.5)],
+    "dpo": [partial(ours.dpo, beta=0.5), partial(ours.dpo, preference=ONE, beta=0.5)],
     "cdpo_eps_0_1": [partial(ours.cdpo, beta=0.5, label_smoothing=0.1)],
     "robust_dpo_eps_0_1_noisy_labels": [partial(ours.robust_dpo, beta=0.5, flip_rate=0.1)],
     "ipo": [partial(ours.ipo, tau=0.5)],
@@ -386,7 +388,7 @@ def test_f_dpo_finds_the_f_regularised_optimum(bandit: Bandit, name: str) -> Non
     assert_leads_to(over_pairs(f_dpo, preferences(bandit), ref), best)
 
     def regularised(logp: Tensor) -> Tensor:
-        penalty = factor * ours.f_divergence(logp.exp(), ref, name=generator, alpha=0.5)
+        penalty = factor * ours.f_divergence(logp.exp(), ref, generator=generator, alpha=0.5)
         return beta * penalty - (logp.exp() * reward).sum()
 
     assert_leads_to(regularised, best)
@@ -491,7 +493,7 @@ def test_comparisons_identify_rewards_up_to_a_constant(bandit: Bandit) -> None:
     def over_rankings(objective: Callable[[RankedRewards], Tensor]) -> Loss:
         return lambda r: (order_law * objective(RankedRewards(utility=utility, reward=r[orders]))).sum()
 
-    soft = partial(ours.bradley_terry_soft, preference=bandit["p_star"].flatten())
+    soft = partial(ours.bradley_terry, preference=bandit["p_star"].flatten())
     losses = {
         "bt_identified_up_to_constant": [
             lambda r: (law * ours.bradley_terry(RewardPairs(r[i], r[j]))).sum(),
@@ -548,7 +550,7 @@ def test_imitating_the_best_of_n(bandit: Bandit) -> None:
     winner = drawn.flatten()[ours.best_of_n(Groups.of(reward[drawn]))]
     close(torch.zeros_like(ref).index_add(0, winner, ref[drawn].prod(1)), best, atol=1e-9)
     assert_leads_to(imitation(best), best)
-    close(ours.f_divergence(best, ref, name="kl"), bandit.solution("kl"), atol=1e-9)
+    close(ours.f_divergence(best, ref, generator="kl"), bandit.solution("kl"), atol=1e-9)
     close(numbers(ours.best_of_n_kl_bound(n)), bandit.solution("kl_bound"), atol=1e-9)
 
 

@@ -104,7 +104,7 @@ def referenced_pairs(logits: Tensor, batch: Batch) -> ReferencedPairs:
 
 def unshifted(pairs: ReferencedPairs) -> Tensor:
     """BCO on pairs against a running mean that never moves from zero."""
-    still = RunningMean(torch.zeros(()), torch.tensor(torch.inf))
+    still = RunningMean(torch.zeros(()), torch.tensor(10**18))
     return ours.bco_pair(pairs, state=still, beta=BETA)[0]
 
 
@@ -130,11 +130,13 @@ def divergence(kind: str, **more: Any) -> dict[str, Any]:
 
 SMOOTH = {"label_smoothing": 0.2}
 ipo_a_token = partial(ours.ipo_token_mean, tau=BETA)
-three = ours.weighted_sum((0.5, at_beta(ours.dpo)), (0.1, ipo_a_token), (2.0, at_beta(ours.nca_pair)))
+three = ours.weighted_sum(
+    dpo=(0.5, at_beta(ours.dpo)), ipo=(0.1, ipo_a_token), nca=(2.0, at_beta(ours.nca_pair))
+)
 # what DPOConfig is given beside beta, and what of ours that is the same as
 DPO: dict[str, tuple[dict[str, Any], Callable[[ReferencedPairs], Tensor]]] = {
     "sigmoid": (losses("sigmoid"), at_beta(ours.dpo)),
-    "sigmoid, soft": (losses("sigmoid"), at_beta(ours.soft_dpo, preference=torch.ones(5))),
+    "sigmoid, soft": (losses("sigmoid"), at_beta(ours.dpo, preference=torch.ones(5))),
     "sigmoid takes no smoothing": (losses("sigmoid", **SMOOTH), at_beta(ours.dpo)),
     "hinge": (losses("hinge"), at_beta(ours.dpo_hinge)),
     "ipo": (losses("ipo"), ipo_a_token),
@@ -270,7 +272,7 @@ CPO: dict[str, tuple[dict[str, Any], Callable[[ReferencedPairs], Tensor]]] = {
     "simpo": (cpo_loss("simpo", simpo_gamma=0.4), simpo),
     "simpo with imitation": (
         cpo_loss("simpo", 0.5, simpo_gamma=0.4),
-        ours.weighted_sum((1.0, simpo), (0.5, chosen_nll)),
+        ours.weighted_sum(simpo=(1.0, simpo), nll=(0.5, chosen_nll)),
     ),
 }
 
@@ -564,7 +566,7 @@ def test_named_methods_with_their_own_knobs(plain: dict[str, Any], name: str) ->
     """What METHODS calls by a name is what TRL gives when it is set as the paper says."""
     made = grpo_trainer(plain, **NAMED[name])
     batch, logits = rollout_batch()
-    inputs = {"max_length": LONGEST} | ({"total": 90} if name == "dapo" else {})
+    inputs = {"dr_grpo": {"max_length": LONGEST}, "dapo": {"total": 90}}.get(name, {})
     method = partial(ours.method_loss, ours.METHODS[name], inputs=inputs, resolve=partial(getattr, ours))
     agree(
         lambda at: method({"samples": rollouts(at, batch)}),

@@ -16,6 +16,7 @@ from torch import Tensor
 import concord.objectives as ob
 from concord.eval.agreement import agreement
 from concord.eval.efficiency import exponential_plateau
+from concord.eval.misalignment import misalignment, order_violation, strict_misalignment
 from concord.synth.edits import edit_chain
 from concord.synth.novelty import is_novel, rouge_l
 from concord.tensors import (
@@ -35,7 +36,7 @@ from concord.tensors import (
     Rewards,
     Rollouts,
     RunningMean,
-    Steps,
+    StepLogits,
     Tokens,
     Values,
 )
@@ -152,7 +153,7 @@ pair_vector("f_dpo_alpha_0_3", partial(ob.f_dpo, divergence="alpha"), alpha="alp
 
 
 def _with_preference(pairs: ReferencedPairs, *, p_star: float, tau: float) -> Tensor:
-    return ob.soft_dpo(pairs, preference=torch.full_like(pairs.margin, p_star), beta=tau)
+    return ob.dpo(pairs, preference=torch.full_like(pairs.margin, p_star), beta=tau)
 
 
 pair_vector("psipo_logit_equals_soft_dpo", _with_preference, p_star="p_star", tau="tau")
@@ -160,7 +161,7 @@ pair_vector("psipo_logit_equals_soft_dpo", _with_preference, p_star="p_star", ta
 
 def _held_at_zero(pairs: ReferencedPairs, *, beta: float) -> Tensor:
     # A state that rests on so many zeros that this step cannot move it.
-    state = RunningMean(t(0.0), t(1e30))
+    state = RunningMean(t(0.0), torch.tensor(10**18))
     return ob.bco_pair(pairs, state=state, beta=beta)[0]
 
 
@@ -203,7 +204,10 @@ def mah_dpo(x: Inputs, p: Inputs) -> Outputs:
     head = torch.tensor(x["head_index"])
     method = ob.find_method("mah_dpo")
     loss = ob.method_loss(
-        method, {"pairs": pairs}, inputs={"group": head, "beta": p["beta"]}, resolve=resolve
+        method,
+        {"pairs": pairs},
+        inputs={"group": head, "num_groups": p["num_heads"], "beta": p["beta"]},
+        resolve=resolve,
     )
     rows = ob.dpo(pairs, beta=p["beta"])
     per_head = [rows[head == h].mean().item() for h in range(p["num_heads"])]
@@ -406,7 +410,7 @@ def reward_pairs(x: Inputs, p: Inputs) -> Outputs:
     chosen, rejected = leaf(x["chosen_rewards"]), leaf(x["rejected_rewards"])
     rewards = RewardPairs(chosen, rejected)
     if "p_chosen" in x:
-        rows = ob.bradley_terry_soft(rewards, preference=t(x["p_chosen"]))
+        rows = ob.bradley_terry(rewards, preference=t(x["p_chosen"]))
     elif "chosen_scores" in x:
         scores = PairValues(t(x["chosen_scores"]), t(x["rejected_scores"]))
         rows = ob.bradley_terry_scored(rewards, scores=scores, alpha=p["alpha"])
@@ -442,7 +446,8 @@ def regression(x: Inputs, p: Inputs) -> Outputs:
     target = t(x.get("target", x.get("r_star")))
     loss = ob.reward_regression(Rewards(pred), utility=target).mean()
     (g,) = torch.autograd.grad(loss, pred)
-    return {"loss": loss, "grad_pred": g, "grad_R": g, "mae": ob.strict_misalignment(target, pred)}
+    mae = strict_misalignment(target.tolist(), pred.tolist())
+    return {"loss": loss, "grad_pred": g, "grad_R": g, "mae": mae}
 
 
 @works("value_learning_margin")
@@ -456,10 +461,12 @@ def margin(x: Inputs, p: Inputs) -> Outputs:
     }
 
 
-def steps_of(logits: Any, labels: Any = None) -> Steps:
+def steps_of(logits: Any, labels: Any = None) -> StepLogits:
     logit = leaf(logits)
     label = t(labels) if labels is not None else torch.zeros_like(logit)
-    return Steps(logit=logit, label=label, owner=torch.zeros(len(logit), dtype=torch.long), num_replies=1)
+    return StepLogits(
+        logit=logit, label=label, owner=torch.zeros(len(logit), dtype=torch.long), num_replies=1
+    )
 
 
 @works("prm_step_bce", "prm_step_bce_soft_mc")
@@ -533,19 +540,20 @@ def choice(x: Inputs, p: Inputs) -> Outputs:
 
 
 @works("misalignment_eq1", "misalignment_strict")
-def misalignment(x: Inputs, p: Inputs) -> Outputs:
-    human, agent = t(x["U_H"]), t(x["U_A"])
-    violation = ob.order_violation(human, agent)
+def formal_misalignment(x: Inputs, p: Inputs) -> Outputs:
+    human, agent = x["U_H"], x["U_A"]
+    moved = [value + 3 for value in agent]
+    violation = order_violation(human, agent)
     return {
-        "abs_iid_pairs": ob.misalignment(human, agent),
-        "abs_distinct_pairs": ob.misalignment(human, agent, distinct=True),
-        "signed_iid_pairs": ob.misalignment(human, agent, form="signed"),
-        "squared_iid_pairs": ob.misalignment(human, agent, form="squared"),
+        "abs_iid_pairs": misalignment(human, agent),
+        "abs_distinct_pairs": misalignment(human, agent, distinct=True),
+        "signed_iid_pairs": misalignment(human, agent, form="signed"),
+        "squared_iid_pairs": misalignment(human, agent, form="squared"),
         "ordering_violation_rate": violation,
-        "aligned": violation.item() == 0,
-        "loss": ob.strict_misalignment(human, agent),
-        "after_adding_3_to_U_A": ob.strict_misalignment(human, agent + 3),
-        "eq1_abs_after_adding_3_to_U_A": ob.misalignment(human, agent + 3),
+        "aligned": violation == 0,
+        "loss": strict_misalignment(human, agent),
+        "after_adding_3_to_U_A": strict_misalignment(human, moved),
+        "eq1_abs_after_adding_3_to_U_A": misalignment(human, moved),
     }
 
 
@@ -554,8 +562,8 @@ def f_divergences(x: Inputs, p: Inputs) -> Outputs:
     P, Q = t(x["P"]), t(x["Q"])
     return {
         name: {
-            "D_f_P_Q": ob.f_divergence(P, Q, name=name, **p),  # type: ignore[arg-type]
-            "f_prime_at_P_over_Q": ob.f_prime(P / Q, name=name, **p),  # type: ignore[arg-type]
+            "D_f_P_Q": ob.f_divergence(P, Q, generator=name, **p),  # type: ignore[arg-type]
+            "f_prime_at_P_over_Q": ob.f_prime(P / Q, generator=name, **p),  # type: ignore[arg-type]
         }
         for name in BY_NAME["f_divergences"]["expected"]
     }
@@ -571,7 +579,7 @@ def f_dpg(x: Inputs, p: Inputs) -> Outputs:
         old, one = torch.full_like(target, 0.25).log(), torch.ones_like(target)
         loss, _ = ob.f_dpg(
             Replies(logp, one),
-            target=target.log(),
+            log_target=target.log(),
             old=old,
             state=(nothing, nothing),
             generator=name,
@@ -579,8 +587,8 @@ def f_dpg(x: Inputs, p: Inputs) -> Outputs:
         )
         pi = logp.detach().exp()
         out[name] = {
-            "divergence": ob.f_divergence(pi, target, name=name, alpha=p["alpha"]),
-            "pseudo_reward_minus_fprime": -ob.f_prime(pi / target, name=name, alpha=p["alpha"]),
+            "divergence": ob.f_divergence(pi, target, generator=name, alpha=p["alpha"]),
+            "pseudo_reward_minus_fprime": -ob.f_prime(pi / target, generator=name, alpha=p["alpha"]),
             "grad_logits": torch.autograd.grad(loss.mean(), logits)[0],
         }
     return out
@@ -590,9 +598,9 @@ def f_dpg(x: Inputs, p: Inputs) -> Outputs:
 def unification_eq7(x: Inputs, p: Inputs) -> Outputs:
     r, R, pi, sft = (t(x[k]) for k in ("r_star", "R_phi", "pi_theta", "pi_sft"))
     return {
-        "tv": ob.f_divergence(r, R, name="tv"),
-        "kl_policy_reward": ob.f_divergence(pi, R, name="kl"),
-        "kl_policy_sft": ob.f_divergence(pi, sft, name="kl"),
+        "tv": ob.f_divergence(r, R, generator="tv"),
+        "kl_policy_reward": ob.f_divergence(pi, R, generator="kl"),
+        "kl_policy_sft": ob.f_divergence(pi, sft, generator="kl"),
         "total": ob.unified_rlhf(pi, human=r, reward=R, sft=sft, lam=p["lam"]),
     }
 
@@ -649,8 +657,8 @@ def gae(x: Inputs, p: Inputs) -> Outputs:
     out = {}
     for key, gamma in (("gamma_1", 1.0), ("gamma_099", 0.99)):
         value = t(x["values"])[mask]
-        advantage, returns = ob.gae(tokens, reward=tokens.logp, value=value, gamma=gamma, lam=p["lam"])
-        out[key] = {"advantages": tokens.padded(advantage), "returns": tokens.padded(returns)}
+        advantage = ob.gae(tokens, reward=tokens.logp, value=value, gamma=gamma, lam=p["lam"])
+        out[key] = {"advantages": tokens.padded(advantage), "returns": tokens.padded(advantage + value)}
     return out
 
 
@@ -719,7 +727,7 @@ def advantages(x: Inputs, p: Inputs) -> Outputs:
         "std_ddof0": ob.standardised(groups, eps=eps, ddof=0),
         "dr_grpo_no_std": ob.centred(groups),
         "batch_std_ddof1": ob.batch_standardised(groups, eps=eps),
-        "seq_advantages_global_norm_biased": ob.centred_whitened(groups),
+        "seq_advantages_global_norm_biased": ob.whiten(ob.centred(groups), ddof=0),
     }
     return {k: v.view_as(table) for k, v in out.items()}
 
@@ -757,7 +765,8 @@ def grpo(x: Inputs, p: Inputs) -> Outputs:
         terms = [ob.Term(objective=objective, reduction=reduction, knobs=knobs)]
         terms += [ob.Term(objective="kl_k3_forward_loss", reduction=reduction, weight=k3)] if k3 else []
         method = ob.Method(summary="", paper="", terms=tuple(terms))
-        value = ob.method_loss(method, {"samples": rollouts}, inputs={"max_length": 4}, resolve=resolve)
+        fixed = {"max_length": p.get("max_completion_length", 4)} if reduction == "fixed_length_mean" else {}
+        value = ob.method_loss(method, {"samples": rollouts}, inputs=fixed, resolve=resolve)
         (g,) = torch.autograd.grad(value, logp, retain_graph=True)
         return {"loss": value, "grad_logps": g}
 

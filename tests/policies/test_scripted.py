@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.errors import CapabilityError, ConcordError, InputError
-from concord.policies import Scripted
+from concord.policies import Script, Scripted
 from concord.types import (
     Ask,
     Capability,
@@ -20,6 +20,7 @@ from concord.types import (
     Unanswered,
     Usage,
     as_prompt,
+    as_turns,
 )
 
 
@@ -30,10 +31,17 @@ def ask(
     return Ask(as_prompt(text), n=n, needs=needs, sampling=sampling or Sampling())
 
 
-def said(policy: Policy, *asks: Ask) -> list[list[str] | str]:
+def said(policy: Policy, *asks: Ask) -> list[list[str]]:
     """The texts of all replies, or why there are none."""
     answers = policy.answer(asks)
-    return [one.reason if isinstance(one, Unanswered) else [reply.text for reply in one] for one in answers]
+    return [[one.reason if isinstance(one, Unanswered) else one.text for one in answer] for answer in answers]
+
+
+def replies(policy: Policy, one: Ask) -> list[Reply]:
+    """The replies to one ask, all of which came."""
+    (answer,) = policy.answer([one])
+    assert len(answer) == one.count
+    return [reply for reply in answer if isinstance(reply, Reply)]
 
 
 def test_it_is_a_policy() -> None:
@@ -107,24 +115,26 @@ def test_a_function_sees_the_ask() -> None:
     ],
 )
 def test_stop_strings_and_length_are_kept(sampling: Sampling, text: str, finish: Finish) -> None:
-    (answer,) = Scripted("one two\nthree  four").answer([ask("x", sampling=sampling)])
-    assert not isinstance(answer, Unanswered)
-    assert (answer[0].text, answer[0].finish) == (text, finish)
+    (reply,) = replies(Scripted("one two\nthree  four"), ask("x", sampling=sampling))
+    assert (reply.text, reply.finish) == (text, finish)
 
 
 def test_failures_and_whole_replies_are_scripted() -> None:
     filtered = Reply(Message("assistant", "no"), finish=Finish.FILTERED, usage=Usage(calls=1, cost=0.5))
-    policy = Scripted(["yes", Unanswered("timed out"), filtered])
+    late = Unanswered("timed out", usage=Usage(calls=3))
+    policy = Scripted(["yes", late, filtered])
     first, second, third = policy.answer([ask("x"), ask("x"), ask("x", sampling=Sampling(max_tokens=0))])
-    assert isinstance(first, tuple)
-    assert second == Unanswered("timed out")
+    assert isinstance(first[0], Reply)
+    assert second == (late,)
     assert third == (filtered,)
 
 
-def test_one_failure_fails_its_ask() -> None:
-    policy = Scripted(["yes", Unanswered("late"), "yes"])
-    assert said(policy, ask("x", n=2), ask("x")) == ["late", ["yes"]]
-    assert policy.usage == Usage(calls=2, prompt_tokens=2, new_tokens=1)
+def test_one_draw_may_fail_alone() -> None:
+    policy = Scripted([Unanswered("late"), "yes", "no"])
+    (first, _) = policy.answer([ask("x", n=2), ask("x")])
+    assert first[0] == Unanswered("late", usage=Usage(calls=1, prompt_tokens=1))
+    assert isinstance(first[1], Reply)
+    assert policy.usage == Usage(calls=2, prompt_tokens=2, new_tokens=2)
 
 
 def test_asks_and_usage_are_kept() -> None:
@@ -135,7 +145,6 @@ def test_asks_and_usage_are_kept() -> None:
     assert policy.usage == Usage(calls=2, prompt_tokens=3, new_tokens=9)
     total = Usage()
     for answer in answers:
-        assert isinstance(answer, tuple)
         for reply in answer:
             total += reply.usage
     assert total == policy.usage
@@ -143,24 +152,65 @@ def test_asks_and_usage_are_kept() -> None:
 
 def test_scripted_log_probabilities_bring_the_capability() -> None:
     policy = Scripted("a bb a", logps=lambda word: -float(len(word)))
-    assert policy.capabilities == Capability.API | Capability.LP
-    (answer,) = policy.answer([ask("x", needs=Capability.LP, sampling=Sampling(max_tokens=2, top_logps=1))])
-    assert isinstance(answer, tuple)
-    reply = answer[0]
+    assert policy.capabilities == Capability.API | Capability.LP | Capability.SCORE
+    (reply,) = replies(policy, ask("x", needs=Capability.LP, sampling=Sampling(max_tokens=2, top_logps=1)))
     assert (reply.text, reply.logps, reply.top) == ("a bb", (-1.0, -2.0), ((("a", -1.0),), (("bb", -2.0),)))
     assert reply.tokens is not None
     assert len(set(reply.tokens)) == 2
 
 
+def test_given_replies_are_scored_and_nothing_is_drawn() -> None:
+    policy = Scripted([], logps=lambda word: -float(len(word)))
+    several = (Message("assistant", "a bb"), Message("user", "sure?"), Message("assistant", "yes"))
+    scored = replies(policy, Ask(as_prompt("x y"), given=(as_turns("bb a"), several)))
+    assert [reply.logps for reply in scored] == [(-2.0, -1.0), (-1.0, -2.0, -3.0)]
+    assert [reply.message for reply in scored] == [Message("assistant", "bb a"), several[-1]]
+    assert all(len(reply.tokens or ()) == len(reply.logps or ()) for reply in scored)
+    assert policy.usage == Usage(calls=1, prompt_tokens=2)
+
+
+def test_the_script_is_its_identity() -> None:
+    scripts: list[Script] = [
+        "yes",
+        "no",
+        ["yes"],
+        ["yes", "no"],
+        Reply(Message("assistant", "yes")),
+        Unanswered("yes"),
+        {"a": "yes", "b": ["no"]},
+        {"b": ["no"], "a": "yes"},
+        {"a": ["yes", Reply(Message("assistant", "no"), logps=(-1.0,))]},
+    ]
+    ids = [Scripted(script).id for script in scripts]
+    assert len({*ids}) == len(scripts)
+    assert [Scripted(script).id for script in scripts] == ids
+    assert Scripted({"a": "yes"}).id == Scripted({"a": ["yes"]}).id, "one line, said again and again"
+
+
+def test_a_function_has_the_identity_of_its_name() -> None:
+    def echo(one: Ask) -> str:
+        return one.prompt.text
+
+    assert Scripted(echo).id != Scripted(echo).id
+    assert Scripted("a", logps=len).id != Scripted("a", logps=len).id
+    assert Scripted(echo, name="echo").id == Scripted("x", name="echo").id == "echo"
+
+
 @pytest.mark.parametrize(
     ("policy", "one", "says"),
     [
-        (Scripted("yes"), ask("x", needs=Capability.LP), "cannot do what is asked; found 'LP'"),
-        (Scripted("yes"), ask("x", sampling=Sampling(top_logps=2)), "cannot do what is asked; found 'LP'"),
+        (Scripted("yes"), ask("x", needs=Capability.LP), "cannot do what is asked; found LP"),
+        (Scripted("yes"), ask("x", sampling=Sampling(top_logps=2)), "cannot do what is asked; found LP"),
         (
             Scripted("yes", capabilities=Capability.API | Capability.ACT),
             ask("x", needs=Capability.GRAD | Capability.ACT),
-            "found 'GRAD'; accepted: capabilities within API, ACT",
+            "found GRAD; accepted: capabilities within API, ACT",
+        ),
+        (Scripted("yes"), Ask(as_prompt("x"), given=(as_turns("y"),)), "found SCORE"),
+        (
+            Scripted("yes", capabilities=Capability.API | Capability.SCORE),
+            Ask(as_prompt("x"), given=(as_turns("y"),)),
+            "cannot do what is asked: it has nothing to score with",
         ),
         (Scripted({"a": "b", "c": "d"}), ask("x y"), "matches the prompt; found 'x y'; accepted: 'a', 'c'"),
         (Scripted({}), ask("x y"), "matches the prompt; found 'x y'; accepted: nothing"),

@@ -1,7 +1,5 @@
 """`concord cache`: where the content store is, what is in it, and looking after it."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +7,9 @@ import click
 
 from concord.cli.terminal import columns, console, emit
 from concord.errors import InputError, explain
-from concord.store import Store
+from concord.store import Store, default_root
 
-__all__ = ["command", "location"]
-
-
-def location() -> Path:
-    """Where the store is: $CONCORD_CACHE, or `concord` in the place this system has for caches."""
-    if given := os.environ.get("CONCORD_CACHE"):
-        return Path(given).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "concord"
+__all__ = ["command"]
 
 
 @click.group("cache", invoke_without_command=True, subcommand_metavar="[VERB]")
@@ -49,13 +34,14 @@ def _json(function: Any) -> Any:
 def _exists(path: Path) -> bool:
     """Whether there is a store, looked up without making one."""
     if path.exists() and not path.is_dir():
-        wrong = "the place of the store is a file"
-        raise InputError(explain(wrong, found=str(path), do="name a directory in CONCORD_CACHE"))
+        wrong, accepted = "the place of the store is a file", "a directory, or a place where one can be made"
+        do = "name a directory in CONCORD_CACHE"
+        raise InputError(explain(wrong, found=str(path), accepted=accepted, do=do))
     return path.is_dir() and any(path.iterdir())
 
 
 def _stats(*, as_json: bool) -> None:
-    path = location()
+    path = default_root()
     if not _exists(path):
         none = {"path": str(path), "exists": False, "entries": 0, "bytes": 0, "segments": 0, "damaged": 0}
         _say(none, f"Nothing is kept yet; it will be in {path}", as_json=as_json)
@@ -87,7 +73,7 @@ def _stats(*, as_json: bool) -> None:
 @click.pass_obj
 def _verify(group_json: bool, /, *, as_json: bool) -> None:
     """Read everything and check it; exit code 1 if something is damaged."""
-    path, as_json = location(), as_json or group_json
+    path, as_json = default_root(), as_json or group_json
     if not _exists(path):
         _say({"records": 0, "bytes": 0, "bad": []}, f"Nothing is kept in {path}.", as_json=as_json)
         return
@@ -117,7 +103,7 @@ def _verify(group_json: bool, /, *, as_json: bool) -> None:
 @click.pass_obj
 def _compact(group_json: bool, /, *, as_json: bool) -> None:
     """Remove what was overwritten or is damaged."""
-    path, as_json, freed = location(), as_json or group_json, 0
+    path, as_json, freed = default_root(), as_json or group_json, 0
     if _exists(path):
         with Store(path) as store:
             freed = store.compact()
@@ -130,7 +116,7 @@ def _compact(group_json: bool, /, *, as_json: bool) -> None:
 @click.pass_obj
 def _clear(group_json: bool, /, *, yes: bool, as_json: bool) -> None:
     """Drop everything; what is wanted again will be computed again."""
-    path, as_json, freed = location(), as_json or group_json, 0
+    path, as_json, freed = default_root(), as_json or group_json, 0
     if _exists(path):
         with Store(path) as store:
             size, entries = store.stats().bytes, len(store)

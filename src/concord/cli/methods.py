@@ -97,9 +97,10 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
         "optimum": entry.optimum,
         "departs": entry.departs,
         "peers": entry.peers,
-        "shaping": entry.shaping,
-        "advantage": entry.advantage,
-        "keep": entry.keep,
+        "keep": ", ".join(entry.keep),
+        "bonus": ", ".join(entry.bonus),
+        "shaping": ", ".join(entry.shaping),
+        "advantage": ", then ".join(entry.advantage),
         "terms": "\n".join(map(_term, entry.terms)),
     }
     yield from ((label, text) for label, text in labelled.items() if text)

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from math import isnan, sqrt
 from typing import TypeVar
 
-from concord.errors import InputError, explain
+from concord.errors import InputError, Said, explain
 
 __all__ = ["agreement", "kendall_tau", "ranking_tau"]
 
@@ -46,11 +46,11 @@ def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float | None
     """
     if len(first) != len(second):
         wrong, found = "the two sides differ in length", (len(first), len(second))
-        raise InputError(explain(wrong, found=found, accepted="one number each for the same things"))
-    if any(map(isnan, (*first, *second))):
-        raise InputError(
-            explain("a score is not a number", accepted="numbers", do="leave unscored things out")
-        )
+        accepted, do = "one number each for the same things", "leave out what one side lacks"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+    if odd := [score for score in (*first, *second) if isnan(score)]:
+        wrong, do = "a score is not a number", "leave unscored things out"
+        raise InputError(explain(wrong, found=odd[0], accepted="numbers", do=do))
     pairs = len(first) * (len(first) - 1) // 2
     tied_first, tied_second = _tied(first), _tied(second)
     if pairs in (tied_first, tied_second):
@@ -69,12 +69,9 @@ def ranking_tau(first: Sequence[Hashable], second: Sequence[Hashable]) -> float 
     _check_ranking(first, "first")
     _check_ranking(second, "second")
     if odd := {*first} ^ {*second}:
-        found = ", ".join(sorted(map(repr, odd)))
-        wrong, do = (
-            f"only one of the rankings holds {found}",
-            "take `agreement` for rankings of unlike things",
-        )
-        raise InputError(explain(wrong, accepted="the same things in both", do=do))
+        wrong, found = "only one of the rankings holds some things", Said(", ".join(sorted(map(repr, odd))))
+        do = "take `agreement` for rankings of unlike things"
+        raise InputError(explain(wrong, found=found, accepted="the same things in both", do=do))
     place = {thing: index for index, thing in enumerate(second)}
     return kendall_tau(range(len(first)), [place[thing] for thing in first])
 
@@ -86,4 +83,5 @@ def _tied(values: Iterable[Hashable]) -> int:
 def _check_ranking(ranking: Sequence[Hashable], name: str) -> None:
     if repeated := [thing for thing, count in Counter(ranking).items() if count > 1]:
         wrong = f"the {name} ranking holds a thing more than once"
-        raise InputError(explain(wrong, found=repeated[0], accepted="each thing once, best first"))
+        accepted, do = "each thing once, best first", "remove the repetition"
+        raise InputError(explain(wrong, found=repeated[0], accepted=accepted, do=do))

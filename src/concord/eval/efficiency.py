@@ -172,11 +172,14 @@ def _problem(*, straight: bool, over: bool, far: bool) -> str:
 def _check_points(ns: Sequence[float], ys: Sequence[float]) -> None:
     if len(ns) != len(ys):
         wrong, found = "each n needs its y", (len(ns), len(ys))
-        raise InputError(explain(wrong, found=found, accepted="as many of one as of the other"))
+        accepted, do = "as many of one as of the other", "leave out the points that lack one"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
     if odd := [value for value in (*ns, *ys) if not isfinite(value)]:
-        raise InputError(explain("a value is not finite", found=odd[0], accepted="finite n and y"))
+        wrong, do = "a value is not finite", "leave that point out"
+        raise InputError(explain(wrong, found=odd[0], accepted="finite n and y", do=do))
     if min(ns, default=0) < 0:
-        raise InputError(explain("an amount of data is negative", found=min(ns), accepted="0 and above"))
+        wrong, do = "an amount of data is negative", "give n as a count of rows or labels"
+        raise InputError(explain(wrong, found=min(ns), accepted="0 and above", do=do))
     if len(set(ns)) < 3:
         wrong, do = "three parameters need three different n", "measure at more sizes, 0 among them"
         raise InputError(explain(wrong, found=len(set(ns)), accepted="3 or more", do=do))

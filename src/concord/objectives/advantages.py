@@ -10,7 +10,6 @@ from concord.tensors import Groups, PerReply, PerToken, Tokens
 __all__ = [
     "batch_standardised",
     "centred",
-    "centred_whitened",
     "gae",
     "leave_one_out",
     "reward_to_go",
@@ -49,7 +48,8 @@ def batch_standardised(groups: Groups, *, eps: float = 1e-4, ddof: int = 1) -> P
     ddof: 1 divides the variance by n - 1, 0 by n
     peers: TRL's scale_rewards batch
     """
-    return centred(groups) / (groups.reward.std(correction=ddof) + eps)
+    whole = Groups(groups.reward, torch.zeros_like(groups.group), 1)
+    return centred(groups) / (whole.std(ddof=ddof) + eps)
 
 
 def leave_one_out(groups: Groups) -> PerReply:
@@ -72,17 +72,10 @@ def whiten(values: PerToken, *, shift: bool = True, ddof: int = 1, eps: float = 
     peers: TRL and verl have ddof 1, OpenRLHF has 0
     """
     mean = values.mean()
-    scaled = (values - mean) / (values.var(correction=ddof) + eps).sqrt()
+    # One value alone has no spread: it is left where the mean puts it.
+    variance = (values - mean).square().sum() / max(len(values) - ddof, 1)
+    scaled = (values - mean) / (variance + eps).sqrt()
     return scaled if shift else scaled + mean
-
-
-def centred_whitened(groups: Groups, *, ddof: int = 0) -> PerReply:
-    """Centred in the group, then whitened over the batch: REINFORCE++ with baseline.
-
-    paper: Hu 2025, arXiv 2501.03262
-    ddof: 1 divides the variance by n - 1, 0 by n
-    """
-    return whiten(centred(groups), ddof=ddof)
 
 
 def reward_to_go(tokens: Tokens, *, reward: PerToken, gamma: float = 1.0) -> PerToken:
@@ -99,12 +92,12 @@ def reward_to_go(tokens: Tokens, *, reward: PerToken, gamma: float = 1.0) -> Per
 
 def gae(
     tokens: Tokens, *, reward: PerToken, value: PerToken, gamma: float = 1.0, lam: float = 0.95
-) -> tuple[PerToken, PerToken]:
-    """Generalised advantage estimation: advantages and returns.
+) -> PerToken:
+    """Generalised advantage estimation. What the critic is fitted to, the returns, is advantage + value.
 
-    delta_t = r_t + gamma V_{t+1} - V_t, A_t = delta_t + gamma lam A_{t+1}, return_t = A_t + V_t
+    A_t = delta_t + gamma lam A_{t+1}, delta_t = r_t + gamma V_{t+1} - V_t
 
-    V after the last token is zero. Both come without gradient.
+    V after the last token is zero. There is no gradient.
 
     paper: Schulman et al. 2015, arXiv 1506.02438
     reward: reward of each token
@@ -113,8 +106,7 @@ def gae(
     lam: towards 0 trusts the critic (bias), towards 1 the rewards (variance)
     """
     reward, value = reward.detach(), value.detach()
-    advantage = _decayed_sum(tokens, reward + gamma * tokens.later(value) - value, gamma * lam)
-    return advantage, advantage + value
+    return _decayed_sum(tokens, reward + gamma * tokens.later(value) - value, gamma * lam)
 
 
 def _decayed_sum(tokens: Tokens, values: PerToken, decay: float) -> PerToken:

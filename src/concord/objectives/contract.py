@@ -21,37 +21,63 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
 from concord import tensors
-from concord.tensors import Record
+from concord.errors import RecipeError, explain, nearest
+from concord.tensors import Record, RunningMean
 
-__all__ = ["INPUTS", "NEEDS", "Card", "coupled", "describe"]
+__all__ = [
+    "INPUTS",
+    "NEEDS",
+    "Card",
+    "Input",
+    "Source",
+    "check_objective",
+    "counts",
+    "coupled",
+    "describe",
+    "initial_state",
+]
 
-INPUTS: Mapping[str, str] = {
-    "collision": "mean over tokens of log sum_v pi(v)^2, for both sides: a per-token statistic of the policy",
-    "desirable": "whether each reply is a good one",
-    "margins": "rewards of both sides under the other objectives",
-    "mismatched": "the same replies behind other rows' prompts, without gradient",
-    "old": "log-probability under the policy that sampled",
-    "preference": "probability that the chosen side is the better one; 0.5 for a tie",
-    "psi": "expected Psi(probability of winning) of both sides",
-    "reward": "reward of each token or reply",
-    "scores": "absolute annotations of both sides",
-    "shown": "which reply of each row is the demonstration",
-    "state": "what is carried from step to step",
-    "strength": "by how much the chosen side is better, in units of reward",
-    "target": "what is to be imitated or matched",
-    "teacher": "the teacher's next-token logits at the same positions",
-    "teacher_ref": "logits of the teacher's own reference at the same positions",
-    "utility": "what each reply is worth",
-    "value": "the critic's value of the state before each token",
+Source: TypeAlias = Literal["item", "policy", "sampler", "feedback", "critic", "teacher", "state"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """Where an input comes from, and what it is."""
+
+    source: Source
+    meaning: str
+
+
+INPUTS: Mapping[str, Input] = {
+    "collision": Input(
+        "policy", "mean over tokens of log sum_v pi(v)^2, for both sides: a per-token statistic"
+    ),
+    "desirable": Input("item", "whether each reply is a good one"),
+    "log_target": Input("feedback", "log of an unnormalised target density of each reply"),
+    "margins": Input("feedback", "rewards of both sides under the other objectives"),
+    "mismatched": Input("policy", "the same replies behind other rows' prompts, without gradient"),
+    "old": Input("sampler", "log-probability under the policy that sampled"),
+    "preference": Input("item", "probability that the chosen side is the better one; 0.5 for a tie"),
+    "psi": Input("feedback", "expected Psi(probability of winning) of both sides"),
+    "reward": Input("feedback", "reward of each token"),
+    "scores": Input("item", "absolute annotations of both sides"),
+    "shown": Input("item", "which reply of each row is the demonstration"),
+    "state": Input("state", "what is carried from step to step; `initial_state` makes the first"),
+    "strength": Input("item", "by how much the chosen side is better, in units of reward"),
+    "target": Input("item", "a reply of the supervised data, with its likelihood under the policy"),
+    "teacher": Input("teacher", "the teacher's next-token logits at the same positions"),
+    "teacher_ref": Input("teacher", "logits of the teacher's own reference at the same positions"),
+    "utility": Input("item", "what each reply is worth"),
 }
 """The closed list of inputs: a keyword of an objective that is not a knob has one of these names."""
 
-NEEDS: Mapping[type | str, str] = {
+NEEDS: Mapping[Any, str] = {
     tensors.Replies: "replies",
     tensors.ReferencedReplies: "replies, reference",
     tensors.Pairs: "pairs",
@@ -61,25 +87,38 @@ NEEDS: Mapping[type | str, str] = {
     tensors.RewardPairs: "pairs, reward head",
     tensors.RankedRewards: "rankings, reward head",
     tensors.Rewards: "scored replies, reward head",
-    tensors.Steps: "steps, step head",
+    tensors.StepLogits: "steps, step head",
     tensors.Tokens: "tokens",
     tensors.ReferencedTokens: "tokens, reference",
     tensors.Rollouts: "samples, advantages",
+    tensors.ReferencedRollouts: "samples, advantages, reference",
     tensors.Values: "samples, value head",
     tensors.Groups: "rewards by prompt",
-    "Logits": "next-token logits",
+    tensors.Logits: "next-token logits",
 }
 """What the type of an objective's first parameter asks of the data and of the models."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 _LABEL = re.compile(r"^([a-z_][a-z_0-9]*): (.*)$")
-_FIXED = ("paper", "minimises", "optimum", "departs", "peers")
 
 
 def coupled(objective: F) -> F:
     """Mark an objective whose rows depend on each other: it must see all rows of a step at once."""
     objective.coupled = True  # type: ignore[attr-defined]
     return objective
+
+
+def counts(counter: Callable[..., Tensor]) -> Callable[[F], F]:
+    """Say what a reduction divides by: `counter` takes what the reduction takes, and returns that count.
+
+    A loop adds the counts of all parts of a step, over all ranks, and passes the sum as `total`.
+    """
+
+    def mark(reduction: F) -> F:
+        reduction.counts = counter  # type: ignore[attr-defined]
+        return reduction
+
+    return mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +129,10 @@ class Card:
     summary: str
     equation: str
     needs: str
+    record: Any
     inputs: tuple[str, ...]
+    optional: tuple[str, ...]
+    """Those of the inputs that may be left out."""
     knobs: Mapping[str, Any]
     coupled: bool
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -103,27 +145,68 @@ def _is_input(hint: Any) -> bool:
     return isinstance(hint, type) and (issubclass(hint, Tensor | Record) or hasattr(hint, "array_type"))
 
 
-def _needs(hint: Any) -> str:
-    if hint is tensors.Logits:
-        return NEEDS["Logits"]
-    return NEEDS.get(hint, "values")
+def describe(function: Callable[..., Any]) -> Card:
+    """Read the signature and docstring of an objective, or of another function of the menus, into a card.
 
-
-def describe(objective: Callable[..., Any]) -> Card:
-    """Read an objective's signature and docstring into a card."""
-    hints = get_type_hints(objective)
-    first, *keywords = inspect.signature(objective).parameters.values()
-    summary, equation, notes = _read_docstring(inspect.getdoc(objective) or "")
+    Knobs that functools.partial has bound are shown with their bound values.
+    """
+    bound, function = (function.keywords, function.func) if isinstance(function, partial) else ({}, function)
+    hints = get_type_hints(function)
+    first, *keywords = inspect.signature(function).parameters.values()
+    summary, equation, notes = _read_docstring(inspect.getdoc(function) or "")
+    record = hints[first.name]
+    inputs = [p for p in keywords if _is_input(hints[p.name]) and p.name not in bound]
     return Card(
-        name=objective.__name__,
+        name=function.__name__,
         summary=summary,
         equation=equation,
-        needs=_needs(hints[first.name]),
-        inputs=tuple(p.name for p in keywords if _is_input(hints[p.name])),
-        knobs={p.name: p.default for p in keywords if not _is_input(hints[p.name])},
-        coupled=getattr(objective, "coupled", False),
+        needs=NEEDS.get(record, "values"),
+        record=record,
+        inputs=tuple(p.name for p in inputs),
+        optional=tuple(p.name for p in inputs if p.default is not p.empty),
+        knobs={p.name: p.default for p in keywords if not _is_input(hints[p.name])} | bound,
+        coupled=getattr(function, "coupled", False),
         notes=notes,
     )
+
+
+def check_objective(objective: Callable[..., Any]) -> Card:
+    """The card of an objective that the loop can run: a known record, inputs of the closed list, a docstring.
+
+    Also for objectives of a user's own, named as `package.module:function`.
+    """
+    card = describe(objective)
+    if card.needs == "values":
+        kinds = ", ".join(sorted(kind.__name__ for kind in NEEDS))
+        raise RecipeError(
+            explain(
+                f"the first parameter of {card.name} is no record",
+                found=str(card.record),
+                accepted=kinds,
+                do="annotate it with the record that the loss speaks of",
+            )
+        )
+    for name in card.inputs:
+        if name not in INPUTS:
+            raise RecipeError(
+                explain(
+                    f"nobody supplies the input {name!r} of {card.name}",
+                    found=name,
+                    accepted=nearest(name, INPUTS),
+                    do="give it one of these names, or make it a knob with a plain type and a default",
+                )
+            )
+    return card
+
+
+def initial_state(objective: Callable[..., Any], *, like: Tensor) -> Any:
+    """What an objective with a `state` is given at the first step; None for all others."""
+    function = objective.func if isinstance(objective, partial) else objective
+    hint = get_type_hints(function).get("state")
+    if hint is None:
+        return None
+    count = len(get_args(hint))
+    return tuple(RunningMean.empty(like) for _ in range(count)) if count else RunningMean.empty(like)
 
 
 def _read_docstring(doc: str) -> tuple[str, str, dict[str, str]]:

@@ -54,7 +54,7 @@ def cpo(pairs: Pairs, *, beta: float = 0.1, alpha: float = 1.0) -> PerPair:
 
     loss = -log sigmoid(beta (log pi_w - log pi_l)) + alpha NLL_w, with NLL the token mean over the step
 
-    paper: Xu et al. 2024, arXiv 2401.08417, Eq. 5, with the NLL of the released code
+    paper: Xu et al. 2024, arXiv 2401.08417, with the NLL of the released code
     beta: steepness of the contrast
     alpha: weight of the imitation term
     minimises: forward KL(chosen, policy), and bounded contrast (log-sigmoid)
@@ -69,7 +69,7 @@ def cpo_sequence_nll(pairs: Pairs, *, beta: float = 0.1, alpha: float = 1.0) -> 
 
     loss = -log sigmoid(beta (log pi_w - log pi_l)) - alpha log pi_w
 
-    paper: Xu et al. 2024, arXiv 2401.08417, Eq. 5
+    paper: Xu et al. 2024, arXiv 2401.08417
     beta: steepness of the contrast
     alpha: weight of the imitation term, which outweighs the contrast by about a reply length
     minimises: forward KL(chosen, policy), and bounded contrast (log-sigmoid)
@@ -134,7 +134,7 @@ def cpl(pairs: Pairs, *, preference: PerPair, alpha: float = 0.1, lam: float = 0
 
     loss = -p log sigmoid(S_w - lam S_l) - (1 - p) log sigmoid(S_l - lam S_w), S = alpha log pi
 
-    paper: Hejna et al. 2023, arXiv 2310.13639, Eq. 5 and 10
+    paper: Hejna et al. 2023, arXiv 2310.13639
     preference: probability that the chosen segment is better; 0.5 averages both directions
     alpha: temperature of the maximum-entropy advantage
     lam: below 1 biases towards likelier segments (conservative); 1 is the unbiased form
@@ -142,5 +142,6 @@ def cpl(pairs: Pairs, *, preference: PerPair, alpha: float = 0.1, lam: float = 0
     optimum: lam = 1: exp(advantage / alpha)
     departs: a discount gamma^t, absent from the released code, is applied by `Tokens.discounted_sum`
     """
-    w, l = alpha * pairs.chosen.logp, alpha * pairs.rejected.logp  # noqa: E741
-    return -preference * logsigmoid(w - lam * l) - (1 - preference) * logsigmoid(l - lam * w)
+    chosen, rejected = alpha * pairs.chosen.logp, alpha * pairs.rejected.logp
+    backwards = logsigmoid(rejected - lam * chosen)
+    return -preference * logsigmoid(chosen - lam * rejected) - (1 - preference) * backwards

@@ -1,6 +1,6 @@
 """Distillation: losses on one chunk of next-token logits, with a teacher's at the same positions."""
 
-from concord.objectives.divergences import forward_kl, jsd, reverse_kl
+from concord.objectives.divergences import expected_over_tokens, forward_kl, jsd, log_probs, reverse_kl
 from concord.tensors import Logits, PerToken
 
 __all__ = ["adpa_advantage", "generalised_jsd", "teacher_forward_kl"]
@@ -33,7 +33,7 @@ def teacher_forward_kl(logits: Logits, *, teacher: Logits) -> PerToken:
 
     loss_t = KL(teacher || policy), on chosen and on rejected replies
 
-    paper: Gao et al. 2025, arXiv 2502.17927, Eq. 6
+    paper: Gao et al. 2025, arXiv 2502.17927
     teacher: the teacher's next-token logits at the same positions
     minimises: forward KL(teacher, policy)
     optimum: the teacher
@@ -46,12 +46,11 @@ def adpa_advantage(logits: Logits, *, teacher: Logits, teacher_ref: Logits, gamm
 
     loss_t = -gamma sum_a pi(a) A(a), A = log teacher(a) - log teacher_ref(a), on the student's own replies
 
-    paper: Gao et al. 2025, arXiv 2502.17927, Eq. 9 and 10
+    paper: Gao et al. 2025, arXiv 2502.17927
     teacher: logits of the preference-tuned teacher
     teacher_ref: logits of the teacher before tuning
     gamma: weight, the teacher's beta within it; the loss is linear in pi, so it needs the imitation term
     minimises: -E[advantage of the teacher]; with imitation, p_w(a) / (nu - gamma A(a))
     optimum: with the imitation term: p_w / (nu - gamma A), nu by normalisation
     """
-    advantage = teacher.log_softmax(-1) - teacher_ref.log_softmax(-1)
-    return -gamma * (logits.softmax(-1) * advantage).sum(-1)
+    return -gamma * expected_over_tokens(log_probs(logits), log_probs(teacher) - log_probs(teacher_ref))

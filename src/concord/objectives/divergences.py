@@ -6,7 +6,8 @@ with P the policy and Q the target, as in f-DPG and RLHF, the same `kl` is KL(po
 """
 
 import math
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Literal, TypeAlias, assert_never
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ __all__ = [
     "Generator",
     "collision",
     "entropy",
+    "expected_over_tokens",
     "f_divergence",
     "f_generator",
     "f_prime",
@@ -26,13 +28,9 @@ __all__ = [
     "k1",
     "k2",
     "k3",
-    "kl_k1_reward",
-    "kl_k2_loss",
-    "kl_k2_reward",
-    "kl_k3_forward_loss",
-    "kl_k3_value_k2_gradient_loss",
     "log1mexp",
     "log_derivative",
+    "log_probs",
     "reverse_kl",
     "topk",
     "topk_exact_kl",
@@ -55,17 +53,17 @@ def log1mexp(x: Tensor) -> Tensor:
 # --- f-divergences ----------------------------------------------------------------------------------------
 
 
-def f_generator(t: Tensor, *, name: Generator, alpha: float = 0.5) -> Tensor:
+def f_generator(t: Tensor, *, generator: Generator, alpha: float = 0.5) -> Tensor:
     """The generator f at t = P / Q.
 
     kl t log t; reverse_kl -log t; js (t log t - (t + 1) log((t + 1) / 2)) / 2; tv |t - 1| / 2;
     chi2_pearson (t - 1)^2; chi2_neyman (t - 1)^2 / t; hellinger2 (sqrt t - 1)^2;
     alpha (t^(1 - a) - (1 - a) t - a) / (a (a - 1)), towards kl as a -> 0 and reverse_kl as a -> 1
 
-    name: which f
+    generator: which f
     alpha: of the alpha-divergence
     """
-    match name:
+    match generator:
         case "kl":
             return torch.xlogy(t, t)
         case "reverse_kl":
@@ -82,15 +80,17 @@ def f_generator(t: Tensor, *, name: Generator, alpha: float = 0.5) -> Tensor:
             return (t - 1).square() / t
         case "hellinger2":
             return (t.sqrt() - 1).square()
+        case _:
+            assert_never(generator)
 
 
-def f_prime(t: Tensor, *, name: Generator, alpha: float = 0.5) -> Tensor:
+def f_prime(t: Tensor, *, generator: Generator, alpha: float = 0.5) -> Tensor:
     """The derivative f' of the generator at t = P / Q: minus the reward that f-DPG pays.
 
-    name: which f
+    generator: which f
     alpha: of the alpha-divergence
     """
-    match name:
+    match generator:
         case "kl":
             return t.log() + 1
         case "reverse_kl":
@@ -107,18 +107,35 @@ def f_prime(t: Tensor, *, name: Generator, alpha: float = 0.5) -> Tensor:
             return 1 - t**-2
         case "hellinger2":
             return 1 - t.rsqrt()
+        case _:
+            assert_never(generator)
 
 
-def f_divergence(p: Distribution, q: Distribution, *, name: Generator, alpha: float = 0.5) -> Scalar:
+def f_divergence(p: Distribution, q: Distribution, *, generator: Generator, alpha: float = 0.5) -> Scalar:
     """D_f[P || Q] between two distributions over the same replies, for any f.
 
-    D_f = sum_y Q(y) f(P(y) / Q(y))
+    D_f = sum_y Q(y) f(P(y) / Q(y)); where Q(y) = 0, P(y) f'(infinity) in its limit
 
     paper: Csiszar 1967; the survey arXiv 2403.04204, Eq. 3
-    name: which f; `kl` is KL(P, Q)
+    generator: which f; `kl` is KL(P, Q)
     alpha: of the alpha-divergence
     """
-    return (q * f_generator(p / q, name=name, alpha=alpha)).sum()
+    # Picked, not masked: an infinite slope times a zero gradient would be no number.
+    inside, outside = q > 0, (q == 0) & (p > 0)
+    covered = q[inside] * f_generator(p[inside] / q[inside], generator=generator, alpha=alpha)
+    return covered.sum() + (_SLOPE_AT_INFINITY.get(generator, 1 / alpha) * p[outside]).sum()
+
+
+_SLOPE_AT_INFINITY: Mapping[Generator, float] = {
+    "kl": math.inf,
+    "reverse_kl": 0.0,
+    "js": math.log(2) / 2,
+    "tv": 0.5,
+    "chi2_pearson": math.inf,
+    "chi2_neyman": 1.0,
+    "hellinger2": 1.0,
+}
+"""f' far out: what a reply costs that only P can give. For alpha it is 1 / alpha."""
 
 
 def log_derivative(
@@ -141,15 +158,17 @@ def log_derivative(
             return math.log(2) - softplus(-ratio)
         case "alpha":
             return -(-alpha * ratio).clamp(max=80).exp() / alpha
+        case _:
+            assert_never(divergence)
 
 
-# --- from samples: where an estimator stands decides what it does -----------------------------------------
+# --- from samples -----------------------------------------------------------------------------------------
 
 
 def k1(tokens: ReferencedTokens) -> PerToken:
     """The plain estimate of KL(policy, reference) at a sampled token, without gradient: d = log pi - log ref.
 
-    Unbiased, noisy, and negative as often as not: for metrics, and inside `kl_k1_reward`.
+    Unbiased, noisy, and negative as often as not: for metrics, and inside `kl_shaped_rewards`.
 
     paper: Schulman 2020, a note on approximating the KL divergence
     """
@@ -173,77 +192,29 @@ def k3(tokens: ReferencedTokens) -> PerToken:
     return torch.expm1(-d) + d
 
 
-def kl_k1_reward(tokens: ReferencedTokens, *, beta: float = 0.05) -> PerToken:
-    """Penalty -beta d in the reward: its policy gradient is that of KL(policy, reference), exactly.
-
-    In a loss the same estimator has an expected gradient of zero, so there is no such function here.
-
-    paper: Ziegler et al. 2019, arXiv 1909.08593, Eq. 2
-    beta: weight of the KL to the reference
-    """
-    return -beta * k1(tokens)
-
-
-def kl_k2_reward(tokens: ReferencedTokens, *, beta: float = 0.05) -> PerToken:
-    """Penalty -beta d^2 / 2 in the reward: milder for rare tokens, and not quite a KL.
-
-    paper: Schulman 2020, a note on approximating the KL divergence
-    beta: weight of the penalty
-    """
-    return -beta * k2(tokens)
-
-
-def kl_k2_loss(tokens: ReferencedTokens) -> PerToken:
-    """Penalty on the policy's own samples that pulls as KL(policy, reference) does.
-
-    loss_t = d^2 / 2, d = log pi - log ref
-
-    paper: Schulman 2020, approximating KL divergence; its gradient: `kl_estimators_as_loss` in the tests
-    minimises: reverse KL(policy, reference), in expectation over samples of the policy
-    """
-    return tokens.ratio.square() / 2
-
-
-def kl_k3_forward_loss(tokens: ReferencedTokens) -> PerToken:
-    """GRPO's penalty: k3 in the loss, whose gradient is that of the forward KL.
-
-    loss_t = exp(-d) - 1 + d, d = log pi - log ref
-
-    paper: Shao et al. 2024, arXiv 2402.03300, Eq. 4
-    minimises: forward KL(reference, policy), in expectation: it does not lead to ref exp(r / beta)
-    departs: d is kept within 20 nats
-    peers: TRL's and verl's penalty (k3, low_var_kl)
-    """
-    d = tokens.ratio.clamp(-20, 20)
-    return torch.expm1(-d) + d
-
-
-def kl_k3_value_k2_gradient_loss(tokens: ReferencedTokens) -> PerToken:
-    """A penalty that reads as k3 and pulls as k2: never negative, and led to ref exp(r / beta).
-
-    loss_t = d^2 / 2 + sg[exp(-d) - 1 + d - d^2 / 2], d = log pi - log ref
-
-    paper: none: the form that verl calls k3+
-    minimises: reverse KL(policy, reference), in expectation over samples of the policy
-    departs: d is kept within 20 nats in the value
-    peers: verl's k3+
-    """
-    loss = kl_k2_loss(tokens)
-    return loss + (k3(tokens) - loss).detach()
-
-
 # --- on one chunk of logits -------------------------------------------------------------------------------
+
+
+def log_probs(logits: Logits) -> Logits:
+    """Log-probabilities, in float32 at least: half precision is off by a tenth over a large vocabulary."""
+    full = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    return full.log_softmax(-1)
+
+
+def expected_over_tokens(logp: Logits, values: Logits) -> PerToken:
+    """Sum of p times a value over the vocabulary; what cannot come adds nothing."""
+    return (logp.exp() * values.masked_fill(logp == -torch.inf, 0.0)).sum(-1)
 
 
 def entropy(logits: Logits) -> PerToken:
     """Entropy of the next token."""
-    logp = logits.log_softmax(-1)
-    return -(logp.exp() * logp).sum(-1)
+    logp = log_probs(logits)
+    return -expected_over_tokens(logp, logp)
 
 
 def collision(logits: Logits) -> PerToken:
     """log sum_v pi(v)^2: log of the expected probability of a token that the policy draws itself."""
-    return (2 * logits.log_softmax(-1)).logsumexp(-1)
+    return (2 * log_probs(logits)).logsumexp(-1)
 
 
 def topk(logits: Logits, *, k: int) -> TopK:
@@ -251,7 +222,7 @@ def topk(logits: Logits, *, k: int) -> TopK:
 
     k: how many tokens to keep
     """
-    values, index = logits.log_softmax(-1).topk(k)
+    values, index = log_probs(logits).topk(k)
     return TopK(index=index, logp=values)
 
 
@@ -261,8 +232,8 @@ def forward_kl(logits: Logits, *, teacher: Logits) -> PerToken:
     paper: standard
     teacher: the teacher's next-token logits at the same positions
     """
-    p, q = teacher.log_softmax(-1), logits.log_softmax(-1)
-    return (p.exp() * (p - q)).sum(-1)
+    p, q = log_probs(teacher), log_probs(logits)
+    return expected_over_tokens(p, p - q)
 
 
 def reverse_kl(logits: Logits, *, teacher: Logits) -> PerToken:
@@ -283,9 +254,10 @@ def jsd(logits: Logits, *, teacher: Logits, beta: float = 0.5) -> PerToken:
     teacher: the teacher's next-token logits at the same positions
     beta: the teacher's share of the mixture, strictly between 0 and 1
     """
-    p, q = teacher.log_softmax(-1), logits.log_softmax(-1)
-    m = torch.logaddexp(p + math.log(beta), q + math.log1p(-beta))
-    return (beta * p.exp() * (p - m) + (1 - beta) * q.exp() * (q - m)).sum(-1)
+    p, q = log_probs(teacher), log_probs(logits)
+    floor = torch.finfo(p.dtype).min / 4  # of two infinities the sum would have no gradient
+    m = torch.logaddexp(p.clamp(min=floor) + math.log(beta), q.clamp(min=floor) + math.log1p(-beta))
+    return beta * expected_over_tokens(p, p - m) + (1 - beta) * expected_over_tokens(q, q - m)
 
 
 def topk_forward_kl(logits: Logits, *, teacher: TopK) -> PerToken:
@@ -294,9 +266,9 @@ def topk_forward_kl(logits: Logits, *, teacher: TopK) -> PerToken:
     paper: standard
     teacher: the teacher's k likeliest tokens and their log-probabilities
     """
-    q = logits.log_softmax(-1).gather(-1, teacher.index)
+    q = log_probs(logits).gather(-1, teacher.index)
     rest = teacher.rest.exp() * (teacher.rest - log1mexp(q.logsumexp(-1)))
-    return (teacher.logp.exp() * (teacher.logp - q)).sum(-1) + rest
+    return expected_over_tokens(teacher.logp, teacher.logp - q) + rest
 
 
 def topk_exact_kl(logits: Logits, *, teacher: Logits, k: int = 500) -> PerToken:

@@ -26,7 +26,7 @@ def dft(tokens: Tokens) -> PerToken:
 
     loss_t = -sg[pi(y_t)] log pi(y_t)
 
-    paper: Wu et al. 2025, arXiv 2508.05629, Eq. 9
+    paper: Wu et al. 2025, arXiv 2508.05629
     minimises: no divergence: the probability of the shown token, by policy gradient with reward 1
     peers: TRL's loss_type dft
     """
@@ -37,7 +37,7 @@ def dft(tokens: Tokens) -> PerToken:
 def f_dpg(
     replies: Replies,
     *,
-    target: PerReply,
+    log_target: PerReply,
     old: PerReply,
     state: tuple[RunningMean, RunningMean],
     generator: Generator = "kl",
@@ -48,8 +48,8 @@ def f_dpg(
 
     loss = -sg[(pi / q) (A - baseline)] log pi(y), A = -f'(pi Z / P), Z = E_q P / q
 
-    paper: Go et al. 2023, arXiv 2302.08215, Eq. 6 and Table 1
-    target: log P(y), unnormalised, e.g. log ref + r / beta
+    paper: Go et al. 2023, arXiv 2302.08215
+    log_target: log P(y), unnormalised, e.g. log ref + r / beta
     old: log q(y) of the policy that sampled; the policy itself when on-policy
     state: running Z and running mean of A, this step included
     generator: f, with P the policy and Q the target; `kl` is KL(policy, target), as in RLHF
@@ -61,8 +61,10 @@ def f_dpg(
     peers: disco's KLLoss is `reverse_kl` here, and its ChiSquaredLoss half of `chi2_pearson`
     """
     logp = replies.logp.detach()
-    z = state[0].updated((target - old).clamp(-20, 20).exp())
-    reward = -f_prime((logp - target + z.mean.log()).clamp(-20, 20).exp(), name=generator, alpha=alpha)
+    z = state[0].updated((log_target - old).clamp(-20, 20).exp())
+    reward = -f_prime(
+        (logp - log_target + z.mean.log()).clamp(-20, 20).exp(), generator=generator, alpha=alpha
+    )
     baseline = state[1].updated(reward, window=window)
     weight = (logp - old).clamp(-20, 20).exp() * (reward - baseline.mean)
     return -weight * replies.logp, (z, baseline)

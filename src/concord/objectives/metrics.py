@@ -22,7 +22,7 @@ from concord.tensors import (
     RewardPairs,
     Rollouts,
     Scalar,
-    Steps,
+    StepLogits,
     Values,
 )
 
@@ -110,7 +110,7 @@ def reward_metrics(rewards: RewardPairs) -> Mapping[str, Metric]:
     }
 
 
-def step_metrics(steps: Steps) -> Mapping[str, Metric]:
+def step_metrics(steps: StepLogits) -> Mapping[str, Metric]:
     """How often a step is judged as labelled, a label counting as right from one half up."""
     right = (steps.logit > 0) == (steps.label >= 0.5)
     return {"accuracy": _of(right.to(steps.logit.dtype))}

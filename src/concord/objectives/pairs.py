@@ -36,23 +36,28 @@ __all__ = [
     "psi_po",
     "r_dpo",
     "robust_dpo",
-    "soft_dpo",
     "sppo_hard",
     "wpo",
 ]
 
 
-def dpo(pairs: ReferencedPairs, *, beta: float = 0.1) -> PerPair:
+def dpo(pairs: ReferencedPairs, *, preference: PerPair | None = None, beta: float = 0.1) -> PerPair:
     """Direct preference optimisation: logistic loss on the difference of implicit rewards beta rho.
 
-    loss = -log sigmoid(beta h)
+    loss = -log sigmoid(beta h); where the preference is known to be p,
+    loss = -p log sigmoid(beta h) - (1 - p) log sigmoid(-beta h)
 
-    paper: Rafailov et al. 2023, arXiv 2305.18290, Eq. 7
+    paper: Rafailov et al. 2023, arXiv 2305.18290, Eq. 7; known p: arXiv 2310.12036, Psi-PO with Psi = logit
+    preference: p, the probability that the chosen side is better: soft labels, votes; 0.5 is a tie
     beta: weight of the KL to the reference; lower lets the policy move further
     minimises: value learning through the policy, with reverse KL(policy, reference)
     optimum: ref exp(r / beta), when preferences are Bradley-Terry with reward r
+    peers: TRL's sigmoid, which has no soft labels
     """
-    return -logsigmoid(beta * pairs.margin)
+    z = beta * pairs.margin
+    if preference is None:
+        return -logsigmoid(z)
+    return -preference * logsigmoid(z) - (1 - preference) * logsigmoid(-z)
 
 
 def cdpo(pairs: ReferencedPairs, *, beta: float = 0.1, label_smoothing: float = 0.1) -> PerPair:
@@ -65,8 +70,9 @@ def cdpo(pairs: ReferencedPairs, *, beta: float = 0.1, label_smoothing: float = 
     label_smoothing: e, the share of labels taken to be wrong; 0 is DPO
     minimises: value learning through the policy, with reverse KL(policy, reference)
     optimum: two replies: sigmoid(beta h) = (1 - e) p + e (1 - p); none in closed form for more
+    peers: label_smoothing under TRL's CPO and aot; its DPO ignores it under sigmoid
     """
-    return soft_dpo(pairs, preference=torch.full_like(pairs.margin, 1 - label_smoothing), beta=beta)
+    return dpo(pairs, preference=torch.full_like(pairs.margin, 1 - label_smoothing), beta=beta)
 
 
 def robust_dpo(pairs: ReferencedPairs, *, beta: float = 0.1, flip_rate: float = 0.1) -> PerPair:
@@ -74,7 +80,7 @@ def robust_dpo(pairs: ReferencedPairs, *, beta: float = 0.1, flip_rate: float = 
 
     loss = (-(1 - e) log sigmoid(beta h) + e log sigmoid(-beta h)) / (1 - 2 e)
 
-    paper: Chowdhury et al. 2024, arXiv 2403.00409, Eq. 9
+    paper: Chowdhury et al. 2024, arXiv 2403.00409
     beta: weight of the KL to the reference; lower lets the policy move further
     flip_rate: e, below one half; 0 is DPO. The loss is unbounded below: stop early
     minimises: value learning through the policy, with reverse KL(policy, reference)
@@ -83,21 +89,6 @@ def robust_dpo(pairs: ReferencedPairs, *, beta: float = 0.1, flip_rate: float = 
     """
     e, z = flip_rate, beta * pairs.margin
     return (-(1 - e) * logsigmoid(z) + e * logsigmoid(-z)) / (1 - 2 * e)
-
-
-def soft_dpo(pairs: ReferencedPairs, *, preference: PerPair, beta: float = 0.1) -> PerPair:
-    """DPO on known preference probabilities p: soft labels, votes, ties.
-
-    loss = -p log sigmoid(beta h) - (1 - p) log sigmoid(-beta h)
-
-    paper: Azar et al. 2023, arXiv 2310.12036, Psi-PO with Psi = logit
-    preference: probability that the chosen side is better; 0.5 for a tie, 1 is DPO
-    beta: weight of the KL to the reference; lower lets the policy move further
-    minimises: value learning through the policy, with reverse KL(policy, reference)
-    optimum: ref exp(r / beta), when p = sigmoid(r_w - r_l)
-    """
-    z = beta * pairs.margin
-    return -preference * logsigmoid(z) - (1 - preference) * logsigmoid(-z)
 
 
 def dpo_nll(pairs: ReferencedPairs, *, beta: float = 0.1, alpha: float = 1.0) -> PerPair:
@@ -120,7 +111,7 @@ def dpo_hinge(pairs: ReferencedPairs, *, beta: float = 0.1) -> PerPair:
 
     loss = max(0, 1 - beta h)
 
-    paper: Liu et al. 2023, arXiv 2309.06657 (RSO), Eq. 10
+    paper: Liu et al. 2023, arXiv 2309.06657 (RSO)
     beta: steepness; the margin asked for is h = 1 / beta
     minimises: bounded contrast, with the reference as its zero
     optimum: two replies: h = 1 / beta for the better one
@@ -162,7 +153,7 @@ def psi_po(pairs: ReferencedPairs, *, psi: PairValues, tau: float = 0.1) -> PerP
 
     loss = (h - (psi_w - psi_l) / tau)^2, psi(y) = E_mu Psi(p(y beats y'))
 
-    paper: Azar et al. 2023, arXiv 2310.12036, Eq. 6 and 7
+    paper: Azar et al. 2023, arXiv 2310.12036
     psi: expected Psi(probability of winning) of both sides; probability itself is IPO, its logit is DPO
     tau: weight of the KL to the reference; lower lets the policy move further
     minimises: -E Psi(probability of winning), with reverse KL(policy, reference)
@@ -191,7 +182,7 @@ def r_dpo(pairs: ReferencedPairs, *, beta: float = 0.1, alpha: float = 0.05) -> 
 
     loss = -log sigmoid(beta h + alpha (|w| - |l|))
 
-    paper: Park et al. 2024, arXiv 2403.19159, Eq. 9
+    paper: Park et al. 2024, arXiv 2403.19159
     beta: weight of the KL to the reference; lower lets the policy move further
     alpha: reward taken off for each token; 0.01 to 0.1
     minimises: value learning on r - alpha |y|, with reverse KL(policy, reference)
@@ -206,7 +197,7 @@ def dpop(pairs: ReferencedPairs, *, beta: float = 0.3, lam: float = 50.0) -> Per
 
     loss = -log sigmoid(beta (h - lam max(0, -rho_w)))
 
-    paper: Pal et al. 2024, arXiv 2402.13228 (Smaug), Eq. 3
+    paper: Pal et al. 2024, arXiv 2402.13228 (Smaug)
     beta: weight of the KL to the reference; lower lets the policy move further
     lam: how much a fall of the chosen likelihood counts; 0 is DPO
     minimises: value learning through the policy, with reverse KL(policy, reference)
@@ -234,7 +225,7 @@ def apo_zero(pairs: ReferencedPairs, *, beta: float = 0.1) -> PerPair:
 
     loss = 1 - sigmoid(beta rho_w) + sigmoid(beta rho_l)
 
-    paper: D'Oosterlinck et al. 2024, arXiv 2408.06266, Eq. 5
+    paper: D'Oosterlinck et al. 2024, arXiv 2408.06266, Eq. 7
     beta: steepness; the gradient vanishes for replies far from the reference on either side
     minimises: bounded contrast (sigmoid), each side anchored at the reference
     """
@@ -246,7 +237,7 @@ def apo_down(pairs: ReferencedPairs, *, beta: float = 0.1) -> PerPair:
 
     loss = sigmoid(beta rho_w) + 1 - sigmoid(beta h)
 
-    paper: D'Oosterlinck et al. 2024, arXiv 2408.06266, Eq. 6
+    paper: D'Oosterlinck et al. 2024, arXiv 2408.06266, Eq. 8
     beta: steepness; the gradient vanishes for replies far from the reference on either side
     minimises: bounded contrast (sigmoid): both likelihoods fall, the rejected one faster
     """
@@ -296,12 +287,12 @@ def nca_pair(pairs: ReferencedPairs, *, beta: float = 0.1) -> PerPair:
 
     loss = -log sigmoid(R_w) - 1/2 log sigmoid(-R_w) - 1/2 log sigmoid(-R_l), R = beta rho
 
-    paper: Chen et al. 2024, arXiv 2402.05369, Eq. 12
+    paper: Chen et al. 2024, arXiv 2402.05369
     beta: weight of the KL to the reference; lower lets the policy move further
     minimises: value learning through the policy, with reverse KL(policy, reference)
     """
-    w, l = beta * pairs.chosen.ratio, beta * pairs.rejected.ratio  # noqa: E741
-    return -logsigmoid(w) - (logsigmoid(-w) + logsigmoid(-l)) / 2
+    chosen, rejected = beta * pairs.chosen.ratio, beta * pairs.rejected.ratio
+    return -logsigmoid(chosen) - (logsigmoid(-chosen) + logsigmoid(-rejected)) / 2
 
 
 @coupled
@@ -310,15 +301,15 @@ def bco_pair(pairs: ReferencedPairs, *, state: RunningMean, beta: float = 0.1) -
 
     loss = -log sigmoid(beta rho_w - delta) - log sigmoid(delta - beta rho_l)
 
-    paper: Jung et al. 2024, arXiv 2404.04656, Eq. 11
+    paper: Jung et al. 2024, arXiv 2404.04656
     state: the running mean delta of all rewards so far, this step included
     beta: weight of the KL to the reference; lower lets the policy move further
     minimises: bounded contrast (log-sigmoid), each side against the mean reward
-    peers: TRL's bco_pair; with delta held at 0 it is the unshifted form
+    peers: TRL's bco_pair now holds delta at 0; its earlier versions had the running mean
     """
-    w, l = beta * pairs.chosen.ratio, beta * pairs.rejected.ratio  # noqa: E741
-    state = state.updated(torch.cat([w, l]))
-    return -logsigmoid(w - state.mean) - logsigmoid(state.mean - l), state
+    chosen, rejected = beta * pairs.chosen.ratio, beta * pairs.rejected.ratio
+    state = state.updated(torch.cat([chosen, rejected]))
+    return -logsigmoid(chosen - state.mean) - logsigmoid(state.mean - rejected), state
 
 
 def sppo_hard(pairs: ReferencedPairs, *, beta: float = 1e-3) -> PerPair:
@@ -326,7 +317,7 @@ def sppo_hard(pairs: ReferencedPairs, *, beta: float = 1e-3) -> PerPair:
 
     loss = (rho_w - 1 / (2 beta))^2 + (rho_l + 1 / (2 beta))^2
 
-    paper: Wu et al. 2024, arXiv 2405.00675, Eq. 4.9
+    paper: Wu et al. 2024, arXiv 2405.00675, Eq. 4.7
     beta: the inverse of the paper's eta; targets are 1 / (2 beta) and its negative
     minimises: expected probability of winning against the policy itself
     peers: TRL's sppo_hard
@@ -340,7 +331,7 @@ def aot(pairs: ReferencedPairs, *, beta: float = 0.1, label_smoothing: float = 0
 
     loss_k = -log sigmoid(beta d_k), d = sort(log pi_w - log pi_l) - sort(log ref_w - log ref_l)
 
-    paper: Melnyk et al. 2024, arXiv 2406.05882, Eq. 9
+    paper: Melnyk et al. 2024, arXiv 2406.05882
     beta: steepness; higher lets the gradient vanish sooner
     label_smoothing: share of labels taken to be wrong
     minimises: the policy's margins dominate the reference's in distribution (first order)
@@ -356,7 +347,7 @@ def aot_unpaired(pairs: ReferencedPairs, *, beta: float = 0.1, label_smoothing: 
 
     loss_k = -log sigmoid(beta (sort(rho_w)_k - sort(rho_l)_k))
 
-    paper: Melnyk et al. 2024, arXiv 2406.05882, Eq. 10
+    paper: Melnyk et al. 2024, arXiv 2406.05882
     beta: steepness; higher lets the gradient vanish sooner
     label_smoothing: share of labels taken to be wrong
     minimises: chosen ratios dominate rejected ratios in distribution (first order)
@@ -397,7 +388,7 @@ def f_dpo(
 
     loss = -log sigmoid(beta (f'(u_w) - f'(u_l))), u = exp(rho)
 
-    paper: Wang et al. 2023, arXiv 2309.16240, Eq. 9
+    paper: Wang et al. 2023, arXiv 2309.16240
     divergence: reverse_kl is DPO; forward_kl, js and alpha as in the paper. TV and chi-square have a
         finite f' at 0 and are not admissible
     alpha: of the alpha-divergence; towards 0 reverse KL, towards 1 forward KL
@@ -419,7 +410,7 @@ def wpo(
     loss = -w log sigmoid(beta h), w = min(max_weight, w_w w_l), without gradient, where
     w_y = exp(mean_t [log pi(y_t) - log sum_v pi(v)^2])
 
-    paper: Zhou et al. 2024, arXiv 2406.11827, Eq. 4 and 7
+    paper: Zhou et al. 2024, arXiv 2406.11827, Eq. 2
     collision: mean over tokens of log sum_v pi(v)^2, for both sides
     beta: weight of the KL to the reference; lower lets the policy move further
     max_weight: cap of the weight; infinity is TRL's form
@@ -436,7 +427,7 @@ def modpo(pairs: ReferencedPairs, *, margins: PairValues, weight: float = 0.5, b
 
     loss = -log sigmoid((beta h - (m_w - m_l)) / weight)
 
-    paper: Zhou et al. 2023, arXiv 2310.03708, Eq. 11
+    paper: Zhou et al. 2023, arXiv 2310.03708
     margins: weighted sum of the other objectives' rewards, w_-k . r_-k, for both sides
     weight: w_k, the share of the objective whose preferences these are
     beta: weight of the KL to the reference; lower lets the policy move further

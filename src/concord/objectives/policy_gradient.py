@@ -5,11 +5,16 @@ ratio = pi / old at a token; A the advantage. All are losses: to be made small.
 
 import torch
 
-from concord.tensors import PerReply, PerToken, Rollouts, Tokens, Values
+from concord.objectives.divergences import k3
+from concord.tensors import PerReply, PerToken, ReferencedRollouts, ReferencedTokens, Rollouts, Values
 
 __all__ = [
     "clipped_value",
     "gspo_clip",
+    "kl_k2_loss",
+    "kl_k3_corrected_loss",
+    "kl_k3_forward_loss",
+    "kl_k3_value_k2_gradient_loss",
     "ppo_clip",
     "ppo_dual_clip",
     "reinforce",
@@ -104,16 +109,70 @@ def clipped_value(values: Values, *, clip: float = 0.2) -> PerToken:
     return squares / 2
 
 
-def temporal_difference(tokens: Tokens, *, value: PerToken, reward: PerToken, gamma: float = 1.0) -> PerToken:
+def temporal_difference(values: Values, *, reward: PerToken, gamma: float = 1.0) -> PerToken:
     """Value learning from the next value instead of the end: the bootstrapped instance of regression.
 
     loss_t = (V_t - sg[r_t + gamma V_{t+1}])^2, V after the last token zero
 
     paper: Sutton 1988; the survey arXiv 2403.04204, Eq. 2, with the bootstrapped target for r*
-    value: the critic's value of the state before each token
     reward: reward of each token
     gamma: discount of later rewards
     minimises: value learning: squared Bellman error, semi-gradient
     optimum: the expected discounted return of each state
     """
-    return (value - (reward + gamma * tokens.later(value)).detach()).square()
+    return (values.value - (reward + gamma * values.later(values.value)).detach()).square()
+
+
+# --- penalties: where an estimator stands decides what it does --------------------------------------------
+
+
+def kl_k2_loss(tokens: ReferencedTokens) -> PerToken:
+    """Penalty on the policy's own samples that pulls as KL(policy, reference) does.
+
+    loss_t = d^2 / 2, d = log pi - log ref
+
+    paper: Schulman 2020, approximating KL divergence; its gradient: `kl_estimators_as_loss` in the tests
+    minimises: reverse KL(policy, reference), in expectation over samples of the policy
+    """
+    return tokens.ratio.square() / 2
+
+
+def kl_k3_forward_loss(tokens: ReferencedTokens) -> PerToken:
+    """GRPO's penalty: k3 in the loss, whose gradient is that of the forward KL.
+
+    loss_t = exp(-d) - 1 + d, d = log pi - log ref
+
+    paper: Shao et al. 2024, arXiv 2402.03300, Eq. 4
+    minimises: forward KL(reference, policy), in expectation: it does not lead to ref exp(r / beta)
+    departs: d is kept within 20 nats
+    peers: verl's low_var_kl, and TRL's penalty with use_bias_correction_kl off
+    """
+    d = tokens.ratio.clamp(-20, 20)
+    return torch.expm1(-d) + d
+
+
+def kl_k3_corrected_loss(rollouts: ReferencedRollouts) -> PerToken:
+    """k3 weighted by the ratio to the sampler, gradient included: it pulls as KL(policy, reference) again.
+
+    loss_t = (pi / old) (exp(-d) - 1 + d), d = log pi - log ref
+
+    paper: DeepSeek-V3.2 2025, arXiv 2512.02556, the unbiased estimate
+    minimises: reverse KL(policy, reference), in expectation over samples of the sampler
+    departs: d is kept within 20 nats
+    peers: TRL's use_bias_correction_kl, on by default since 1.16
+    """
+    return rollouts.importance * kl_k3_forward_loss(rollouts)
+
+
+def kl_k3_value_k2_gradient_loss(tokens: ReferencedTokens) -> PerToken:
+    """A penalty that reads as k3 and pulls as k2: never negative, and led to ref exp(r / beta).
+
+    loss_t = d^2 / 2 + sg[exp(-d) - 1 + d - d^2 / 2], d = log pi - log ref
+
+    paper: none: the form that verl calls k3+
+    minimises: reverse KL(policy, reference), in expectation over samples of the policy
+    departs: d is kept within 20 nats in the value
+    peers: verl's k3+
+    """
+    loss = kl_k2_loss(tokens)
+    return loss + (k3(tokens) - loss).detach()

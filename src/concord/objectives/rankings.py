@@ -19,6 +19,7 @@ __all__ = [
     "plackett_luce",
     "plackett_luce_nll",
     "pro",
+    "row_mean_where",
     "rrhf",
     "stable_alignment",
 ]
@@ -28,7 +29,8 @@ def _row_sum(values: Tensor, where: Tensor) -> PerPair:
     return values.masked_fill(~where, 0.0).flatten(1).sum(-1)
 
 
-def _row_mean(values: Tensor, where: Tensor) -> PerPair:
+def row_mean_where(values: Tensor, where: Tensor) -> PerPair:
+    """Mean of the flagged values of each row; zero for a row without any."""
     return _row_sum(values, where) / where.flatten(1).sum(-1).clamp(min=1)
 
 
@@ -100,7 +102,7 @@ def pro(ranked: Ranked, *, shown: RankFlags, sft_weight: float = 0.05, temperatu
     L_k = -p_k g_k + log(exp(p_k g_k) + sum_{i > k} exp(p_i (u_k - u_i))), g_k = max_i (u_k - u_i),
     loss = sum_{k < K} L_k - b (K - 1)^2 log pi(y_shown)
 
-    paper: Song et al. 2023, arXiv 2306.17492, Eq. 5 to 8
+    paper: Song et al. 2023, arXiv 2306.17492
     shown: the reply of each row that is imitated, not always the best
     sft_weight: b, weight of imitation
     temperature: False sets every gap to 1
@@ -127,7 +129,7 @@ def stable_alignment(
 
     loss = l_best + ratio mean_{i != best} max(0, l_best - l_i + margin (u_best - u_i) / scale), l = -p
 
-    paper: Liu et al. 2023, arXiv 2305.16960, Eq. 2
+    paper: Liu et al. 2023, arXiv 2305.16960
     margin: M: 10 in the README, 1 in the code's defaults
     ratio: weight of the contrast
     scale: largest rating
@@ -136,7 +138,7 @@ def stable_alignment(
     """
     best_nll, best_u = -_pick(ranked.mean, ranked.best), _pick(ranked.utility, ranked.best)
     gap = best_nll[:, None] + ranked.mean + margin * (best_u[:, None] - ranked.utility) / scale
-    return best_nll + ratio * _row_mean(relu(gap), ranked.mask & ~ranked.best)
+    return best_nll + ratio * row_mean_where(relu(gap), ranked.mask & ~ranked.best)
 
 
 def exo_ranked(ranked: ReferencedRanked, *, beta: float = 0.5, beta_r: float = 0.5) -> PerPair:
@@ -144,7 +146,7 @@ def exo_ranked(ranked: ReferencedRanked, *, beta: float = 0.5, beta_r: float = 0
 
     loss = KL(softmax(beta rho) || softmax(u / beta_r))
 
-    paper: Ji et al. 2024, arXiv 2402.00856, Eq. 13
+    paper: Ji et al. 2024, arXiv 2402.00856
     beta: weight of the KL to the reference (beta_pi in the paper)
     beta_r: temperature of the reward
     minimises: reverse KL(policy, ref exp(u / (beta beta_r))) over the sampled replies
@@ -159,7 +161,7 @@ def info_nca(ranked: ReferencedRanked, *, beta: float = 0.01, alpha: float = 0.5
 
     loss = -sum_i softmax(u / alpha)_i log softmax(beta rho)_i
 
-    paper: Chen et al. 2024, arXiv 2402.05369, Eq. 7
+    paper: Chen et al. 2024, arXiv 2402.05369
     beta: weight of the KL to the reference; lower lets the policy move further
     alpha: temperature of the reward; towards 0 with two replies it is DPO
     minimises: forward KL over the sampled replies, with reverse KL(policy, reference)
@@ -175,7 +177,7 @@ def nca(ranked: ReferencedRanked, *, beta: float = 0.01, alpha: float = 0.5) -> 
 
     loss = -sum_i [softmax(u / alpha)_i log sigmoid(beta rho_i) + (1 / K) log sigmoid(-beta rho_i)]
 
-    paper: Chen et al. 2024, arXiv 2402.05369, Eq. 10
+    paper: Chen et al. 2024, arXiv 2402.05369
     beta: weight of the KL to the reference; lower lets the policy move further
     alpha: temperature of the reward
     minimises: absolute likelihoods against the reference: the best reply's does not fall
@@ -184,7 +186,7 @@ def nca(ranked: ReferencedRanked, *, beta: float = 0.01, alpha: float = 0.5) -> 
     """
     target = _log_softmax(ranked.utility / alpha, ranked.mask).exp()
     pull = _row_sum(target * logsigmoid(beta * ranked.ratio), ranked.mask)
-    return -pull - _row_mean(logsigmoid(-beta * ranked.ratio), ranked.mask)
+    return -pull - row_mean_where(logsigmoid(-beta * ranked.ratio), ranked.mask)
 
 
 def cpl_ranked(ranked: Ranked, *, alpha: float = 0.1, lam: float = 0.5) -> PerPair:
@@ -192,14 +194,14 @@ def cpl_ranked(ranked: Ranked, *, alpha: float = 0.1, lam: float = 0.5) -> PerPa
 
     loss = mean over u_i > u_j of -log sigmoid(S_i - lam S_j), S = alpha log pi
 
-    paper: Hejna et al. 2023, arXiv 2310.13639, Eq. 10, on dense comparisons
+    paper: Hejna et al. 2023, arXiv 2310.13639, on dense comparisons
     alpha: temperature of the maximum-entropy advantage
     lam: below 1 biases towards likelier segments (conservative); 1 is the unbiased form
     minimises: maximum-entropy value learning
     departs: the released code drops pairs whose loss happens to be zero
     """
-    s = alpha * ranked.logp
-    return _row_mean(-logsigmoid(s[:, :, None] - lam * s[:, None, :]), ranked.better)
+    s = alpha * ranked.logp.masked_fill(~ranked.mask, 0.0)
+    return row_mean_where(-logsigmoid(s[:, :, None] - lam * s[:, None, :]), ranked.better)
 
 
 def grao(
@@ -225,10 +227,13 @@ def grao(
     """
     samples = ranked.mask & ~shown
     group = ranked.mask if include_shown else samples
-    centred = ranked.utility - _row_mean(ranked.utility, group)[:, None]
-    std = _row_mean(centred.square(), group).sqrt()[:, None]
-    advantage = torch.where(std > 0, centred / std.clamp(min=torch.finfo(std.dtype).tiny), 0.0)
+    centred = ranked.utility - row_mean_where(ranked.utility, group)[:, None]
+    std = row_mean_where(centred.square(), group).sqrt()[:, None]
+    # Equal rewards are told by comparing them: their deviation may be a rounding error instead of zero.
+    lowest = ranked.utility.masked_fill(~group, torch.inf).amin(-1, keepdim=True)
+    highest = ranked.utility.masked_fill(~group, -torch.inf).amax(-1, keepdim=True)
+    advantage = torch.where(highest > lowest, centred / std.clamp(min=torch.finfo(std.dtype).tiny), 0.0)
     p_y, a_y = _pick(ranked.mean, shown), _pick(advantage, shown)
-    explore = _row_mean(advantage * ranked.mean, samples)
-    tie = _row_mean(advantage * (ranked.mean - p_y[:, None]), samples)
+    explore = row_mean_where(advantage * ranked.mean, samples)
+    tie = row_mean_where(advantage * (ranked.mean - p_y[:, None]), samples)
     return -(explore + beta * a_y * p_y + lam * tie)

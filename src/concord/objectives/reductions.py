@@ -1,12 +1,15 @@
 """Reductions: from unreduced losses to one number, the third of three menus.
 
-`total` is the denominator over the whole optimizer step. Left out, it is counted from what is given; a
-loop that splits a step gives it, so that the parts add up to the same number whatever the split.
+`total` is what is divided by, over the whole optimizer step. Left out, it is counted from what is given.
+A loop that splits a step adds up `reduction.counts(...)` of all parts, over all ranks, and passes the sum
+as `total`: the parts then add up to the same number whatever the split.
 """
 
 import torch
+from torch import Tensor
 
-from concord.tensors import PerGroup, PerReply, PerToken, ReplyFlags, ReplyIndex, Scalar, Tokens
+from concord.objectives.contract import counts
+from concord.tensors import Flat, PerGroup, PerReply, PerToken, ReplyFlags, ReplyIndex, Scalar
 
 __all__ = [
     "fixed_length_mean",
@@ -19,32 +22,52 @@ __all__ = [
 ]
 
 
-def token_mean(loss: PerToken, tokens: Tokens, *, total: float | None = None) -> Scalar:
+def _num_rows(loss: Tensor, tokens: Flat | None = None, **_: object) -> Tensor:
+    return torch.tensor(float(len(loss)), device=loss.device)
+
+
+def _num_replies(loss: PerToken, tokens: Flat, **_: object) -> Tensor:
+    return torch.tensor(float(len(tokens)), device=loss.device)
+
+
+def _by_label(loss: PerReply, *, desirable: ReplyFlags, **_: object) -> Tensor:
+    return torch.bincount(desirable.long(), minlength=2).to(loss.dtype)
+
+
+def _by_group(loss: PerReply, *, group: ReplyIndex, num_groups: int, **_: object) -> Tensor:
+    return torch.bincount(group, minlength=num_groups).to(loss.dtype)
+
+
+@counts(_num_rows)
+def token_mean(loss: PerToken, tokens: Flat, *, total: Tensor | float | None = None) -> Scalar:
     """Sum over all tokens, divided by their number: every token counts the same. The default for SFT, DAPO.
 
     total: number of tokens of the step
     """
-    return loss.sum() / (len(loss) if total is None else total)
+    return loss.sum() / (_num_rows(loss) if total is None else total)
 
 
-def sequence_mean(loss: PerToken, tokens: Tokens, *, total: float | None = None) -> Scalar:
+@counts(_num_replies)
+def sequence_mean(loss: PerToken, tokens: Flat, *, total: Tensor | float | None = None) -> Scalar:
     """Mean over the tokens of each reply, then over replies: every reply counts the same. GRPO as printed.
 
     total: number of replies of the step
     """
-    return tokens.mean(loss).sum() / (len(tokens) if total is None else total)
+    return tokens.mean(loss).sum() / (_num_replies(loss, tokens) if total is None else total)
 
 
-def sequence_sum(loss: PerToken, tokens: Tokens, *, total: float | None = None) -> Scalar:
+@counts(_num_replies)
+def sequence_sum(loss: PerToken, tokens: Flat, *, total: Tensor | float | None = None) -> Scalar:
     """Sum over the tokens of each reply, then mean over replies: the likelihood of whole replies. RLOO.
 
     total: number of replies of the step
     """
-    return loss.sum() / (len(tokens) if total is None else total)
+    return loss.sum() / (_num_replies(loss, tokens) if total is None else total)
 
 
+@counts(_num_replies)
 def fixed_length_mean(
-    loss: PerToken, tokens: Tokens, *, max_length: int, total: float | None = None
+    loss: PerToken, tokens: Flat, *, max_length: int, total: Tensor | float | None = None
 ) -> Scalar:
     """Sum over tokens divided by a length that no reply can influence: Dr. GRPO.
 
@@ -54,29 +77,35 @@ def fixed_length_mean(
     return sequence_sum(loss, tokens, total=total) / max_length
 
 
-def row_mean(loss: PerReply, *, total: float | None = None) -> Scalar:
+@counts(_num_rows)
+def row_mean(loss: PerReply, *, total: Tensor | float | None = None) -> Scalar:
     """Mean over rows: pairs, replies, rankings, or positions of a chunk of logits.
 
     total: number of rows of the step
     """
-    return loss.sum() / (len(loss) if total is None else total)
+    return loss.sum() / (_num_rows(loss) if total is None else total)
 
 
-def label_sum(loss: PerReply, *, desirable: ReplyFlags, totals: tuple[float, float] | None = None) -> Scalar:
+@counts(_by_label)
+def label_sum(loss: PerReply, *, desirable: ReplyFlags, total: PerGroup | None = None) -> Scalar:
     """Mean over good replies plus mean over bad ones, whatever their numbers; an absent kind adds nothing.
 
     desirable: whether each reply is a good one
-    totals: numbers of (bad, good) replies of the step
+    total: numbers of bad and of good replies of the step
     """
-    counts = torch.bincount(desirable.long(), minlength=2) if totals is None else loss.new_tensor(totals)
-    return (loss / counts.clamp(min=1).to(loss.dtype)[desirable.long()]).sum()
+    sizes = _by_label(loss, desirable=desirable) if total is None else total
+    return (loss / sizes[desirable.long()]).sum()
 
 
-def group_mean(loss: PerReply, *, group: ReplyIndex, totals: PerGroup | None = None) -> Scalar:
+@counts(_by_group)
+def group_mean(
+    loss: PerReply, *, group: ReplyIndex, num_groups: int, total: PerGroup | None = None
+) -> Scalar:
     """Mean over groups of the mean in each, empty groups left out: MAH-DPO's mean over heads.
 
     group: which group each row belongs to
-    totals: number of rows of the step in each group
+    num_groups: how many groups there are, those of other parts of the step included
+    total: number of rows of the step in each group
     """
-    counts = torch.bincount(group).to(loss.dtype) if totals is None else totals
-    return (loss / counts[group]).sum() / (counts > 0).sum()
+    sizes = _by_group(loss, group=group, num_groups=num_groups) if total is None else total
+    return (loss / sizes[group]).sum() / (sizes > 0).sum()

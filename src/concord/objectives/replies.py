@@ -24,7 +24,7 @@ def kto(
     loss = lam_D (1 - sigmoid(beta (rho - z))) for good replies, lam_U (1 - sigmoid(beta (z - rho))) for bad,
     z = max(0, mean of rho over mismatched replies), without gradient
 
-    paper: Ethayarajh et al. 2024, arXiv 2402.01306, Eq. 7 and 8
+    paper: Ethayarajh et al. 2024, arXiv 2402.01306, Eq. 7; weights Eq. 8
     desirable: whether each reply is a good one
     mismatched: the same replies behind other rows' prompts: the estimate of KL(policy, reference)
     beta: risk aversion; higher saturates sooner
@@ -65,16 +65,18 @@ def bco(
 
     loss = -log sigmoid(+-(beta rho - delta)), delta = (mean beta rho of good + mean of bad) / 2
 
-    paper: Jung et al. 2024, arXiv 2404.04656, Eq. 11
+    paper: Jung et al. 2024, arXiv 2404.04656
     desirable: whether each reply is a good one
     state: running means of the rewards of good and of bad replies, this step included
     beta: weight of the KL to the reference; lower lets the policy move further
     minimises: bounded contrast (log-sigmoid), against a running reference point
-    peers: TRL's BCO takes one mean over all replies, which leans to the commoner label
+    peers: TRL's former BCO trainer took one mean over all replies, which leans to the commoner label
     """
     reward = beta * replies.ratio
     good, bad = state[0].updated(reward[desirable]), state[1].updated(reward[~desirable])
-    shift = (good.mean + bad.mean) / 2
+    # Until both kinds have been seen, the one mean there is stands for both.
+    middle = (good.mean + bad.mean) / 2
+    shift = torch.where(good.count == 0, bad.mean, torch.where(bad.count == 0, good.mean, middle))
     return -logsigmoid(torch.where(desirable, reward - shift, shift - reward)), (good, bad)
 
 

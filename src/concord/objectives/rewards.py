@@ -3,15 +3,13 @@
 R is what the head gives. Bradley-Terry and Plackett-Luce know R up to a constant; regression knows it whole.
 """
 
-from typing import Literal
+import math
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, relu
 
-from concord.objectives.rankings import plackett_luce_nll
+from concord.objectives.rankings import plackett_luce_nll, row_mean_where
 from concord.tensors import (
-    GroupTable,
-    Members,
     PairValues,
     PerPair,
     PerReply,
@@ -19,24 +17,18 @@ from concord.tensors import (
     RankedRewards,
     RewardPairs,
     Rewards,
-    Steps,
+    StepLogits,
 )
 
 __all__ = [
     "bradley_terry",
     "bradley_terry_scored",
-    "bradley_terry_soft",
-    "ensemble_mean",
-    "ensemble_uncertainty_weighted",
-    "ensemble_worst_case",
     "kwise_bradley_terry",
     "listwise_top1",
     "plackett_luce_reward",
     "reward_hinge",
     "reward_regression",
     "segment_preference",
-    "soft_labels_from_choice",
-    "step_aggregate",
     "step_bce",
     "step_mse",
 ]
@@ -45,16 +37,20 @@ __all__ = [
 def bradley_terry(
     rewards: RewardPairs,
     *,
+    preference: PerPair | None = None,
     strength: PerPair | None = None,
     label_smoothing: float = 0.0,
     center_rewards_coefficient: float = 0.0,
 ) -> PerPair:
     """Bradley-Terry reward model: the logistic likelihood that the chosen reply wins.
 
-    loss = -(1 - e) log sigmoid(d) - e log sigmoid(-d) + c (R_w + R_l)^2, d = R_w - R_l - m
+    loss = -q log sigmoid(d) - (1 - q) log sigmoid(-d) + c (R_w + R_l)^2,
+    d = R_w - R_l - m, q = (1 - e) p + e (1 - p)
 
-    paper: Christiano et al. 2017; margin of Llama 2, arXiv 2307.09288; centring of arXiv 2312.09244, Eq. 2
-    strength: m, by how much the chosen side should lead; none is 0
+    paper: Christiano et al. 2017, arXiv 1706.03741; margin of Llama 2, arXiv 2307.09288; centring of
+        arXiv 2312.09244, Eq. 2; soft labels of RL from AI feedback, arXiv 2212.08073
+    preference: p, the probability that the chosen side is better; 1 where nothing else is known
+    strength: m, by how much the chosen side should lead; 0 where nothing else is known
     label_smoothing: e, the share of labels taken to be wrong
     center_rewards_coefficient: c; 0.01 brings rewards of different prompts to one zero, and shrinks the scale
     minimises: value learning: maximum likelihood of the preferences
@@ -62,21 +58,10 @@ def bradley_terry(
     peers: OpenRLHF's log-exp loss ignores the margin; HALOs reads one of two logits
     """
     gap = rewards.gap if strength is None else rewards.gap - strength
-    loss = -(1 - label_smoothing) * logsigmoid(gap) - label_smoothing * logsigmoid(-gap)
+    p = torch.ones_like(gap) if preference is None else preference
+    q = (1 - label_smoothing) * p + label_smoothing * (1 - p)
+    loss = -q * logsigmoid(gap) - (1 - q) * logsigmoid(-gap)
     return loss + center_rewards_coefficient * (rewards.chosen + rewards.rejected).square()
-
-
-def bradley_terry_soft(rewards: RewardPairs, *, preference: PerPair) -> PerPair:
-    """Bradley-Terry on soft labels: votes, an AI judge's probabilities, ties at one half.
-
-    loss = -p log sigmoid(R_w - R_l) - (1 - p) log sigmoid(R_l - R_w)
-
-    paper: Bai et al. 2022, arXiv 2212.08073 (RL from AI feedback); ties of WebGPT, arXiv 2112.09332
-    preference: probability that the chosen side is better
-    minimises: value learning: cross-entropy to the label
-    optimum: r + constant, when p = sigmoid(r_w - r_l)
-    """
-    return -preference * logsigmoid(rewards.gap) - (1 - preference) * logsigmoid(-rewards.gap)
 
 
 def bradley_terry_scored(rewards: RewardPairs, *, scores: PairValues, alpha: float = 0.1) -> PerPair:
@@ -89,8 +74,14 @@ def bradley_terry_scored(rewards: RewardPairs, *, scores: PairValues, alpha: flo
     alpha: weight of the pull; the report does not give its value
     minimises: value learning, by likelihood and by regression
     """
-    pull = (rewards.chosen - scores.chosen).square() + (rewards.rejected - scores.rejected).square()
-    return bradley_terry(rewards) + alpha * pull.nan_to_num(0.0)
+    pull = _pull(rewards.chosen, scores.chosen) + _pull(rewards.rejected, scores.rejected)
+    return bradley_terry(rewards) + alpha * pull
+
+
+def _pull(reward: PerPair, score: PerPair) -> PerPair:
+    """Squared distance to a score, zero where there is none: left out before it can reach a gradient."""
+    given = ~score.isnan()
+    return torch.where(given, reward - score.masked_fill(~given, 0.0), 0.0).square()
 
 
 def reward_hinge(rewards: RewardPairs, *, margin: float = 1.0) -> PerPair:
@@ -115,8 +106,8 @@ def kwise_bradley_terry(ranked: RankedRewards) -> PerPair:
     optimum: r + constant
     departs: tied pairs are left out
     """
-    loss = -logsigmoid(ranked.reward[:, :, None] - ranked.reward[:, None, :])
-    return (loss * ranked.better).sum((1, 2)) / ranked.better.sum((1, 2)).clamp(min=1)
+    reward = ranked.reward.masked_fill(~ranked.mask, 0.0)
+    return row_mean_where(-logsigmoid(reward[:, :, None] - reward[:, None, :]), ranked.better)
 
 
 def plackett_luce_reward(ranked: RankedRewards) -> PerPair:
@@ -141,7 +132,8 @@ def listwise_top1(ranked: RankedRewards) -> PerPair:
     paper: Cao et al. 2007 (ListNet, top one); the InfoNCE form
     minimises: value learning: likelihood of the winner
     """
-    logp = ranked.reward.masked_fill(~ranked.mask, -torch.inf).log_softmax(-1)
+    # Not minus infinity, of which an empty row has no softmax.
+    logp = ranked.reward.masked_fill(~ranked.mask, torch.finfo(ranked.reward.dtype).min).log_softmax(-1)
     return -logp.masked_fill(~ranked.best, 0.0).sum(-1)
 
 
@@ -168,13 +160,19 @@ def segment_preference(rewards: RewardPairs, *, preference: PerPair, error_rate:
     error_rate: e, the share of choices made at random; 0 is Bradley-Terry
     minimises: value learning: maximum likelihood of the preferences
     """
-    wins = (1 - error_rate) * torch.sigmoid(rewards.gap) + error_rate / 2
-    loses = (1 - error_rate) * torch.sigmoid(-rewards.gap) + error_rate / 2
-    tiny = torch.finfo(wins.dtype).tiny
-    return -preference * wins.clamp(min=tiny).log() - (1 - preference) * loses.clamp(min=tiny).log()
+    wins = _log_choice(rewards.gap, error_rate)
+    return -preference * wins - (1 - preference) * _log_choice(-rewards.gap, error_rate)
 
 
-def step_bce(steps: Steps) -> PerToken:
+def _log_choice(gap: PerPair, error_rate: float) -> PerPair:
+    """log((1 - e) sigmoid(gap) + e / 2), exact for any gap."""
+    if error_rate == 0:
+        return logsigmoid(gap)
+    guess = gap.new_tensor(error_rate / 2).log()
+    return torch.logaddexp(math.log1p(-error_rate) + logsigmoid(gap), guess)
+
+
+def step_bce(steps: StepLogits) -> PerToken:
     """Process reward model: is each step right? Labels may be soft, e.g. the share of rollouts that succeed.
 
     loss_s = -c log sigmoid(z) - (1 - c) log sigmoid(-z)
@@ -186,7 +184,7 @@ def step_bce(steps: Steps) -> PerToken:
     return binary_cross_entropy_with_logits(steps.logit, steps.label, reduction="none")
 
 
-def step_mse(steps: Steps) -> PerToken:
+def step_mse(steps: StepLogits) -> PerToken:
     """Process values by regression on the share of rollouts that succeed.
 
     loss_s = (sigmoid(z) - c)^2
@@ -195,65 +193,3 @@ def step_mse(steps: Steps) -> PerToken:
     minimises: value learning on steps: squared error
     """
     return (torch.sigmoid(steps.logit) - steps.label).square()
-
-
-def step_aggregate(
-    steps: Steps, *, how: Literal["min", "prod", "last", "mean", "geometric_mean", "log_prod"] = "min"
-) -> PerReply:
-    """One score for a solution from the probabilities of its steps. A reply without steps scores one.
-
-    paper: Lightman et al. 2023, arXiv 2305.20050 (min, prod)
-    how: the least, the product, the last or the mean of the steps' probabilities
-    """
-    p, empty = torch.sigmoid(steps.logit), steps.length == 0
-    log_prod = steps.sum(logsigmoid(steps.logit))
-    match how:
-        case "min":
-            return p.new_ones(steps.num_replies).scatter_reduce(0, steps.owner, p, "amin")
-        case "prod":
-            return log_prod.exp()
-        case "log_prod":
-            return log_prod
-        case "geometric_mean":
-            return (log_prod / steps.length.clamp(min=1)).exp()
-        case "mean":
-            return steps.mean(p).masked_fill(empty, 1.0)
-        case "last":
-            return steps.sum(p.masked_fill(~steps.last, 0.0)).masked_fill(empty, 1.0)
-
-
-def ensemble_mean(rewards: Members) -> PerReply:
-    """Mean over the members of an ensemble, brought to one scale beforehand.
-
-    paper: Coste et al. 2023, arXiv 2310.02743
-    """
-    return rewards.mean(-1)
-
-
-def ensemble_worst_case(rewards: Members) -> PerReply:
-    """The least that any member gives: worst-case optimisation.
-
-    paper: Coste et al. 2023, arXiv 2310.02743
-    """
-    return rewards.amin(-1)
-
-
-def ensemble_uncertainty_weighted(rewards: Members, *, lam: float = 0.5) -> PerReply:
-    """Mean less lam times the variance between members.
-
-    paper: Coste et al. 2023, arXiv 2310.02743
-    lam: weight of the variance; 0.5 suits best-of-n, 0.1 PPO
-    """
-    return rewards.mean(-1) - lam * rewards.var(-1, correction=0)
-
-
-def soft_labels_from_choice(logps: GroupTable, *, low: float = 0.0, high: float = 1.0) -> PerPair:
-    """P(first) from a judge's log-probabilities of two options, kept within [low, high].
-
-    Constitutional AI keeps labels behind a chain of thought, which is overconfident, within 0.4 and 0.6.
-
-    paper: Bai et al. 2022, arXiv 2212.08073
-    low: least probability
-    high: greatest probability; 0.4 and 0.6 behind a chain of thought
-    """
-    return logps.softmax(-1)[:, 0].clamp(low, high)

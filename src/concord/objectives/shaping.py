@@ -1,45 +1,56 @@
-"""What happens to rewards before they become advantages, and which samples are kept.
+"""What happens to rewards before they become advantages: penalties, redistribution, controllers.
 
-Penalties, redistribution, filters and weights, controllers: all without gradient.
+All without gradient.
 """
 
 from typing import Literal
 
 import torch
 
-from concord.objectives.divergences import kl_k1_reward, kl_k2_reward
+from concord.objectives.divergences import k1, k2
 from concord.tensors import (
-    Distribution,
-    Groups,
-    GroupTable,
-    PairFlags,
     PerReply,
     PerToken,
     ReferencedTokens,
-    ReplyFlags,
-    Steps,
+    ReplyLengths,
+    StepLogits,
     Tokens,
 )
 
 __all__ = [
-    "above_threshold",
     "adaptive_kl_horizon",
     "adaptive_kl_ziegler",
-    "best_of_n",
-    "best_of_n_kl_bound",
-    "best_of_n_weights",
     "easy_to_hard_rewards",
-    "first_wins",
-    "informative",
+    "kl_k1_reward",
+    "kl_k2_reward",
     "kl_shaped_rewards",
     "overlong_penalty",
     "redistribute_by_value",
     "redistribute_by_weight",
-    "tilted_weights",
 ]
 
 
 # --- rewards ----------------------------------------------------------------------------------------------
+
+
+def kl_k1_reward(tokens: ReferencedTokens, *, beta: float = 0.05) -> PerToken:
+    """Penalty -beta d in the reward: its policy gradient is that of KL(policy, reference), exactly.
+
+    In a loss the same estimator has an expected gradient of zero, so there is no such function here.
+
+    paper: Ziegler et al. 2019, arXiv 1909.08593, Eq. 2
+    beta: weight of the KL to the reference
+    """
+    return -beta * k1(tokens)
+
+
+def kl_k2_reward(tokens: ReferencedTokens, *, beta: float = 0.05) -> PerToken:
+    """Penalty -beta d^2 / 2 in the reward: milder for rare tokens, and not quite a KL.
+
+    paper: Schulman 2020, a note on approximating the KL divergence
+    beta: weight of the penalty
+    """
+    return -beta * k2(tokens)
 
 
 def kl_shaped_rewards(
@@ -62,7 +73,7 @@ def kl_shaped_rewards(
     return penalty + torch.where(tokens.last, tokens.spread(reward), 0.0)
 
 
-def overlong_penalty(length: PerReply, *, max_length: int = 20480, cache: int = 4096) -> PerReply:
+def overlong_penalty(length: ReplyLengths, *, max_length: int = 20480, cache: int = 4096) -> PerReply:
     """DAPO's soft penalty: 0 up to max_length - cache, linear to -1 at max_length, -1 beyond.
 
     paper: Yu et al. 2025, arXiv 2503.14476, Eq. 13
@@ -82,10 +93,9 @@ def redistribute_by_weight(tokens: Tokens, *, reward: PerReply, weight: PerToken
     weight: how much of it each token is to have, not negative
     """
     total = tokens.spread(tokens.sum(weight))
-    share = torch.where(
-        total > 0, weight / total.clamp(min=torch.finfo(weight.dtype).tiny), 1 / tokens.spread(tokens.length)
-    )
-    return tokens.spread(reward) * share
+    share = weight / total.clamp(min=torch.finfo(weight.dtype).tiny)
+    even = tokens.spread(reward / tokens.length.clamp(min=1))
+    return torch.where(total > 0, tokens.spread(reward) * share, even)
 
 
 def redistribute_by_value(tokens: Tokens, *, reward: PerReply, value: PerToken) -> PerToken:
@@ -104,7 +114,7 @@ def redistribute_by_value(tokens: Tokens, *, reward: PerReply, value: PerToken) 
 
 
 def easy_to_hard_rewards(
-    steps: Steps,
+    steps: StepLogits,
     *,
     score: PerToken,
     scheme: Literal["min", "prod"] = "min",
@@ -126,87 +136,7 @@ def easy_to_hard_rewards(
     running = rows if scheme == "min" else rows.cumprod(1)
     lowest = torch.cat([torch.full_like(running[:, :1], start), running], 1).cummin(1).values
     fall = (lowest[:, 1:] - lowest[:, :-1])[steps.owner, steps.position]
-    return fall + bonus / steps.spread(steps.length)
-
-
-# --- which samples count, and how much --------------------------------------------------------------------
-
-
-def informative(groups: Groups) -> ReplyFlags:
-    """Flags replies of groups whose rewards are not all equal: DAPO's dynamic sampling keeps only these.
-
-    paper: Yu et al. 2025, arXiv 2503.14476, Eq. 11
-    """
-    return groups.std(ddof=0) > 0
-
-
-def above_threshold(groups: Groups, *, threshold: float) -> ReplyFlags:
-    """Flags rewards strictly above the threshold: ReST's filter.
-
-    Each Improve step raises the threshold, so what is kept shrinks.
-
-    paper: Gulcehre et al. 2023, arXiv 2308.08998 (ReST)
-    threshold: what a reward must exceed
-    """
-    return groups.reward > threshold
-
-
-def best_of_n(groups: Groups) -> ReplyFlags:
-    """Flags the first reply of highest reward in each group: RAFT, rejection sampling, expert iteration.
-
-    paper: Dong et al. 2023, arXiv 2304.06767 (RAFT); standard
-    """
-    top = groups.reward.new_full((groups.num_groups,), -torch.inf)
-    is_top = groups.reward == top.scatter_reduce(0, groups.group, groups.reward, "amax")[groups.group]
-    place = torch.arange(len(is_top), device=is_top.device)
-    candidates = torch.where(is_top, place, len(is_top))
-    first = place.new_full((groups.num_groups,), len(is_top)).scatter_reduce(
-        0, groups.group, candidates, "amin"
-    )
-    return place == first[groups.group]
-
-
-def first_wins(rewards: GroupTable) -> PairFlags:
-    """Which of two fresh samples is chosen in online DPO: the first, in a tie too.
-
-    paper: Guo et al. 2024, arXiv 2402.04792
-    """
-    return rewards[:, 0] >= rewards[:, 1]
-
-
-def best_of_n_weights(probability: Distribution, reward: Distribution, *, n: int) -> Distribution:
-    """The law of best-of-n over replies that can be listed.
-
-    weight(y) = F(<= y)^n - F(< y)^n, F the base's distribution function in order of reward
-
-    Replies of equal reward share their group's mass in proportion to the base.
-
-    paper: standard
-    n: how many replies the best is chosen from
-    """
-    below = (reward[None, :] < reward[:, None]).to(probability.dtype) @ probability
-    equal = (reward[None, :] == reward[:, None]).to(probability.dtype) @ probability
-    return ((below + equal) ** n - below**n) * probability / equal
-
-
-def best_of_n_kl_bound(n: int) -> float:
-    """log n - (n - 1) / n: KL(best-of-n, base) if no two rewards are equal, and an upper bound otherwise.
-
-    paper: Beirami et al. 2024, arXiv 2401.01879
-    """
-    return float(torch.tensor(n, dtype=torch.float64).log()) - (n - 1) / n
-
-
-def tilted_weights(groups: Groups, *, beta: float) -> PerReply:
-    """softmax(reward / beta) in each group: turns samples of the reference into ref exp(r / beta).
-
-    paper: standard
-    beta: temperature; lower puts all weight on the best reply
-    """
-    peak = groups.reward.new_full((groups.num_groups,), -torch.inf)
-    peak = peak.scatter_reduce(0, groups.group, groups.reward, "amax")[groups.group]
-    weight = ((groups.reward - peak) / beta).exp()
-    return weight / groups.sum(weight)
+    return fall + bonus / steps.spread(steps.length.to(score.dtype))
 
 
 # --- controllers ------------------------------------------------------------------------------------------
@@ -217,7 +147,7 @@ def adaptive_kl_ziegler(beta: float, *, kl: float, target: float = 6.0, k: float
 
     beta' = beta (1 + k e), e = clip(KL / target - 1, -0.2, 0.2)
 
-    paper: Ziegler et al. 2019, arXiv 1909.08593, Eq. 5; KL is the mean over replies of the sum over tokens
+    paper: Ziegler et al. 2019, arXiv 1909.08593; KL is the mean over replies of the sum over tokens
     kl: what was measured over the last step
     target: what it is steered to
     k: how fast it is steered

@@ -1,11 +1,9 @@
-"""The survey's formal frame (arXiv 2403.04204), Eq. 1 to 10, as functions; misprints are put right and named.
+"""The survey's formal frame (arXiv 2403.04204), Eq. 4 and 6 to 10; misprints are put right and named.
 
-U_H is the utility people give to replies, U_A the one that the model's behaviour gives. Distributions are
-over replies that can be listed. Eq. 2 is `reward_regression` and `reward_hinge`, Eq. 3 `f_divergence`,
-Eq. 5 `bradley_terry`.
+Distributions are over replies that can be listed. Eq. 1, misalignment, is a measurement, not a loss: it is
+in `concord.eval.misalignment`, free of torch. Eq. 2 is `reward_regression` and `reward_hinge`, Eq. 3
+`f_divergence`, Eq. 5 `bradley_terry`.
 """
-
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,20 +11,15 @@ from torch import Tensor
 from concord.tensors import Conditional, Distribution, Joint, PerCondition, PerReply, PerToken, Scalar
 
 __all__ = [
-    "concordance",
     "conditional_imitation",
     "in_context_imitation",
     "in_context_posterior",
-    "misalignment",
-    "order_violation",
     "preference_imitation",
     "rlhf_objective",
     "rlhf_optimum",
     "rlhf_ptx_objective",
-    "scaled_misalignment",
     "sft_printed",
     "sft_standard",
-    "strict_misalignment",
     "unified_rlhf",
     "unified_rlhf_optimum",
 ]
@@ -34,85 +27,6 @@ __all__ = [
 
 def _kl(p: Tensor, q: Tensor) -> Scalar:
     return (torch.xlogy(p, p) - torch.xlogy(p, q)).sum()
-
-
-# --- Eq. 1: misalignment ----------------------------------------------------------------------------------
-
-
-def misalignment(
-    human: PerReply,
-    agent: PerReply,
-    *,
-    weight: PerReply | None = None,
-    form: Literal["abs", "squared", "signed"] = "abs",
-    distinct: bool = False,
-) -> Scalar:
-    """Eq. 1: how far the agent's differences of utility are from people's, over pairs of replies.
-
-    L = E |[U_H(y1) - U_H(y2)] - [U_A(y1) - U_A(y2)]|, y1 and y2 drawn independently
-
-    Blind to a constant added to either utility, not to scale. The survey prints no absolute value:
-    that `signed` form is zero for any two exchangeable draws. `squared` is 2 Var(U_H - U_A).
-    weight: the law that replies are drawn from; uniform if left out
-    distinct: leave out pairs of a reply with itself, a factor n / (n - 1) on n equally likely replies
-    paper: the survey arXiv 2403.04204, Eq. 1
-    form: abs as meant, squared, or signed as printed
-    """
-    gap = human - agent
-    difference = gap[:, None] - gap[None, :]
-    value = {"abs": torch.abs, "squared": torch.square, "signed": torch.Tensor.clone}[form](difference)
-    return _over_pairs(value, weight, distinct)
-
-
-def _over_pairs(value: Tensor, weight: PerReply | None, distinct: bool) -> Scalar:
-    n = len(value)
-    p = value.new_full((n,), 1 / n) if weight is None else weight / weight.sum()
-    both = p[:, None] * p[None, :]
-    if distinct:
-        both = both * (1 - torch.eye(n, dtype=value.dtype, device=value.device))
-    return (both * value).sum() / both.sum()
-
-
-def strict_misalignment(human: PerReply, agent: PerReply) -> Scalar:
-    """E |U_H - U_A|: zero only if the utilities are equal. Eq. 1 is at most twice this."""
-    return (human - agent).abs().mean()
-
-
-def order_violation(human: PerReply, agent: PerReply, *, weight: PerReply | None = None) -> Scalar:
-    """P(U_A(y1) <= U_A(y2) given U_H(y1) > U_H(y2)): zero is the definition of an aligned agent.
-
-    weight: the law that replies are drawn from; uniform if left out
-    """
-    prefers = (human[:, None] > human[None, :]).to(human.dtype)
-    fails = (agent[:, None] <= agent[None, :]).to(human.dtype)
-    return _over_pairs(prefers * fails, weight, False) / _over_pairs(prefers, weight, False)
-
-
-def concordance(human: PerReply, agent: PerReply, *, weight: PerReply | None = None) -> Scalar:
-    """P(the agent orders two replies as people do, who do order them); its ties count one half.
-
-    weight: the law that replies are drawn from; uniform if left out
-    """
-    sign = (human[:, None] - human[None, :]).sign()
-    agrees = (1 + sign * (agent[:, None] - agent[None, :]).sign()) / 2
-    strict = sign.abs()
-    return _over_pairs(strict * agrees, weight, False) / _over_pairs(strict, weight, False)
-
-
-def scaled_misalignment(human: PerReply, agent: PerReply, *, weight: PerReply | None = None) -> Scalar:
-    """Eq. 1 after the agent's utility has been brought to people's scale by the best positive factor.
-
-    The factor minimises the squared form and is never negative: an agent with people's order reversed
-    is not excused. Utilities are known up to scale only, so this is the one to compare by.
-
-    weight: the law that replies are drawn from; uniform if left out
-    """
-    n = len(human)
-    p = human.new_full((n,), 1 / n) if weight is None else weight / weight.sum()
-    h, a = human - (p * human).sum(), agent - (p * agent).sum()
-    variance = (p * a * a).sum()
-    scale = ((p * h * a).sum() / variance.clamp(min=torch.finfo(a.dtype).tiny)).clamp(min=0)
-    return misalignment(h, scale * a, weight=p)
 
 
 # --- Eq. 4 and 6 to 10 ------------------------------------------------------------------------------------
@@ -220,7 +134,7 @@ def preference_imitation(
     chosen: the law of replies to be imitated
     rejected: the law of replies to be avoided
     """
-    gap = -((chosen - rejected) * policy.log()).sum()
+    gap = torch.xlogy(rejected, policy).sum() - torch.xlogy(chosen, policy).sum()
     return gap, _kl(chosen, policy) - _kl(rejected, policy)
 
 
@@ -233,7 +147,8 @@ def conditional_imitation(policy: Conditional, *, joint: Conditional) -> Scalar:
     joint: p(r, y), feedback by replies
     """
     marginal = joint.sum(-1, keepdim=True)
-    return (marginal * torch.xlogy(p := joint / marginal, p / policy)).sum()
+    p = joint / marginal
+    return (marginal * (torch.xlogy(p, p) - torch.xlogy(p, policy))).sum()
 
 
 def in_context_imitation(p: Joint, *, policy: Joint) -> tuple[Scalar, Scalar, Scalar]:
@@ -249,11 +164,10 @@ def in_context_imitation(p: Joint, *, policy: Joint) -> tuple[Scalar, Scalar, Sc
     """
     p_xy, pi_x, pi_xc = p.sum(-1), policy.sum((1, 2)), policy.sum(1)
     p_c = p / p_xy[..., None]
-    log_reply = (policy / pi_xc[:, None, :]).log()
-    prior = pi_xc / pi_x[:, None]
-    kl = torch.xlogy(p_c, p_c / prior[:, None, :]).sum(-1)
-    braces = (p * log_reply).sum() - (p_xy * kl).sum()
-    rest = torch.xlogy(p_xy, p_xy).sum() - (p_xy.sum(1) * pi_x.log()).sum()
+    prior = (pi_xc / pi_x[:, None])[:, None, :]
+    kl = (torch.xlogy(p_c, p_c) - torch.xlogy(p_c, prior)).sum(-1)
+    braces = torch.xlogy(p, policy / pi_xc[:, None, :]).sum() - (p_xy * kl).sum()
+    rest = torch.xlogy(p_xy, p_xy).sum() - torch.xlogy(p_xy.sum(1), pi_x).sum()
     return _kl(p, policy), braces, rest
 
 

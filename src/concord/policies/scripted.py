@@ -1,14 +1,17 @@
 """A policy that answers from a script: every flow, judge and protocol can be tried without a model."""
 
 import re
+import secrets
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from concord.errors import CapabilityError, InputError, explain
-from concord.types import Ask, Capability, Finish, Message, Reply, Sampling, Unanswered, Usage
+from concord import wire
+from concord.errors import CapabilityError, InputError, Said, explain
+from concord.store import key
+from concord.types import Ask, Capability, Finish, Message, Reply, Sampling, Turns, Unanswered, Usage
 
 __all__ = ["Line", "Script", "Scripted"]
 
@@ -30,9 +33,12 @@ class Scripted:
     - a function from an ask to a line, or to n of them.
 
     A single line that stands for several replies is repeated. Text is cut at stop strings and after
-    `max_tokens`, where a word counts as a token; a `Reply` is given as it stands, an `Unanswered` fails
-    its whole ask. `logps`, a function from a word to its log-probability, adds tokens and log-probabilities
-    to text and the capability LP.
+    `max_tokens`, where a word counts as a token; a `Reply` or an `Unanswered` is given as it stands.
+    `logps`, a function from a word to its log-probability, adds tokens and log-probabilities to text, and the
+    capabilities LP and SCORE: the words of given replies are looked up, whatever the script says.
+
+    `id` is `name`, or else the hash of the script. Functions cannot be hashed: without a name, whatever has
+    one gets an id that no other policy has or will have.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class Scripted:
         *,
         capabilities: Capability = Capability.API,
         logps: Callable[[str], float] | None = None,
+        name: str = "",
     ) -> None:
         self.script = script
         self.logps = logps
@@ -48,15 +55,21 @@ class Scripted:
         """Every ask that came in, in order; those that were refused are not in it."""
         self.usage = Usage()
         """What all asks have cost together, in calls and words."""
-        self._capabilities = capabilities | (Capability.LP if logps else Capability(0))
+        self._capabilities = capabilities | (Capability.LP | Capability.SCORE if logps else Capability(0))
         self._said: Counter[str] = Counter()
+        self._id = name or f"scripted-{secrets.token_hex(16) if logps else _identity(script)}"
+
+    @property
+    def id(self) -> str:
+        """The name, or what the script makes it."""
+        return self._id
 
     @property
     def capabilities(self) -> Capability:
         """All that this policy can be asked for."""
         return self._capabilities
 
-    def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply, ...] | Unanswered]:
+    def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply | Unanswered, ...]]:
         """Answer all asks, in order; all are checked before the first is answered."""
         for ask in asks:
             self._check(ask)
@@ -64,29 +77,32 @@ class Scripted:
 
     def _check(self, ask: Ask) -> None:
         """Refuse what is beyond the declared capabilities."""
-        needs = ask.needs | (Capability.LP if ask.sampling.top_logps else Capability(0))
-        if missing := needs & ~self.capabilities:
+        if missing := ask.needs & ~self.capabilities:
             wrong, do = "a scripted policy cannot do what is asked", "declare capabilities=..., or logps=..."
             accepted = f"capabilities within {_names(self.capabilities)}"
-            raise CapabilityError(explain(wrong, found=_names(missing), accepted=accepted, do=do))
+            raise CapabilityError(explain(wrong, found=Said(_names(missing)), accepted=accepted, do=do))
+        if ask.given and self.logps is None:
+            wrong, found = (
+                "a scripted policy cannot do what is asked: it has nothing to score with",
+                Said("no logps"),
+            )
+            accepted, do = "a function from a word to its log-probability", "give logps=..."
+            raise CapabilityError(explain(wrong, found=found, accepted=accepted, do=do))
 
-    def _answer(self, ask: Ask) -> tuple[Reply, ...] | Unanswered:
+    def _answer(self, ask: Ask) -> tuple[Reply | Unanswered, ...]:
         self.asks.append(ask)
-        lines = self._lines(ask)
-        # What the ask itself costs stands on its first reply, so that usage adds up over the replies.
+        lines = [self._scored(turns, ask.sampling) for turns in ask.given] or self._lines(ask)
+        # What the ask itself costs stands on its first entry, so that usage adds up over the entries.
         opening = Usage(calls=1, prompt_tokens=len(ask.prompt.text.split()))
-        failures = [line for line in lines if isinstance(line, Unanswered)]
-        if failures:
-            self.usage += opening
-            return failures[0]
-        replies: list[Reply] = []
+        answer: list[Reply | Unanswered] = []
         for line in lines:
-            if not isinstance(line, Unanswered):
-                reply = line if isinstance(line, Reply) else self._spoken(line, ask.sampling)
-                cost = Usage(new_tokens=len(reply.text.split())) + (Usage() if replies else opening)
-                replies.append(replace(reply, usage=cost) if reply.usage == Usage() else reply)
-                self.usage += replies[-1].usage
-        return tuple(replies)
+            entry = self._spoken(line, ask.sampling) if isinstance(line, str) else line
+            cost = Usage() if answer else opening
+            if isinstance(entry, Reply) and not ask.given:
+                cost += Usage(new_tokens=len(entry.text.split()))
+            answer.append(replace(entry, usage=cost) if entry.usage == Usage() else entry)
+            self.usage += answer[-1].usage
+        return tuple(answer)
 
     def _lines(self, ask: Ask) -> list[Line]:
         """The n lines that the script has for an ask."""
@@ -138,7 +154,15 @@ class Scripted:
         if sampling.max_tokens is not None and len(words) > sampling.max_tokens:
             words = words[: sampling.max_tokens]
             text, finish = "".join(words), Finish.LENGTH
-        reply = Reply(Message("assistant", text), finish=finish)
+        return self._weighed(Reply(Message("assistant", text), finish=finish), words, sampling)
+
+    def _scored(self, turns: Turns, sampling: Sampling) -> Reply:
+        """A given reply, with what its learned turns come to."""
+        words = [word for turn in turns if turn.learned for word in turn.text.split()]
+        return self._weighed(Reply(turns[-1]), words, sampling)
+
+    def _weighed(self, reply: Reply, words: Sequence[str], sampling: Sampling) -> Reply:
+        """A reply with the tokens and log-probabilities of its words, where the script has any."""
         if self.logps is None:
             return reply
         bare = [word.strip() for word in words]
@@ -151,6 +175,25 @@ class Scripted:
             if sampling.top_logps
             else None,
         )
+
+
+def _identity(script: Script) -> str:
+    """The hash of a script, or a number nobody else will ever draw where it holds a function."""
+    match script:
+        case str() | Reply() | Unanswered():
+            return key("scripted", _plain(script))[:32]
+        case Mapping():
+            # Patterns are tried in order, so their order is part of what they are.
+            table = [(pattern, [*map(_plain, _listed(entry))]) for pattern, entry in script.items()]
+            return key("scripted", "table", table)[:32]
+        case Sequence():
+            return key("scripted", "list", [*map(_plain, script)])[:32]
+        case _:
+            return secrets.token_hex(16)
+
+
+def _plain(line: Line) -> object:
+    return line if isinstance(line, str) else wire.to_json(line, cls=Reply | Unanswered)
 
 
 def _listed(entry: Line | Sequence[Line]) -> Sequence[Line]:

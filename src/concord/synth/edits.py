@@ -43,9 +43,9 @@ class Edit:
     def __post_init__(self) -> None:
         if self.at < 0 or (self.old is None and self.new is None):
             wrong = "an edit needs a place from 0 on, and a token to take away or to put in"
-            raise InputError(
-                explain(wrong, found=(self.at, self.old, self.new), accepted="at >= 0, and old or new")
-            )
+            found, accepted = (self.at, self.old, self.new), "at >= 0, and old or new"
+            do = "leave out an edit that does nothing, and count places from 0"
+            raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
 
     @property
     def operation(self) -> Operation:
@@ -154,7 +154,8 @@ def parse(text: str) -> tuple[Edit, ...]:
                 at += 5
             case rest:
                 wrong = f"edit {len(edits) + 1} cannot be read"
-                raise InputError(explain(wrong, found=" ".join(rest[:5]), accepted=_ACCEPTED))
+                found, do = " ".join(rest[:5]), "write it as `serialise` does, or leave the text out"
+                raise InputError(explain(wrong, found=found, accepted=_ACCEPTED, do=do))
     return tuple(edits)
 
 
@@ -220,7 +221,8 @@ def _check_tokens(tokens: Sequence[str], name: str) -> None:
 def _place(word: str) -> int:
     if found := _AT.fullmatch(word):
         return int(found[1])
-    raise InputError(explain("an edit has no place", found=word, accepted="@ and a whole number, as @2"))
+    accepted, do = "@ and a whole number, as @2", "write the place after the operation"
+    raise InputError(explain("an edit has no place", found=word, accepted=accepted, do=do))
 
 
 def _escape(token: str) -> str:

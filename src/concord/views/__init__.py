@@ -15,13 +15,14 @@
 `Kind.of(...)` makes a view from what people write and refuses what contradicts itself; `.item()` stores
 it; `view(item)` sees any item as the one kind it is. The two are exact inverses: `view(v.item()) == v`.
 
-A conversion keeps meta and origin, and says in plain words all that it leaves out (`Converted.ignored`).
+A conversion keeps meta and origin, and says in plain words all that it leaves out (`Converted.ignored`);
+`convert` takes a whole data set, of any length, as it is gone through.
 """
 
 from concord.views.conversions import (
     CONVERSIONS,
+    Conversion,
     Converted,
-    ConvertedRows,
     convert,
     to_candidates,
     to_comparisons,
@@ -53,8 +54,8 @@ __all__ = [
     "CONVERSIONS",
     "Candidates",
     "Comparison",
+    "Conversion",
     "Converted",
-    "ConvertedRows",
     "Demonstration",
     "Dialogue",
     "Judgement",

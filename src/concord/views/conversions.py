@@ -1,14 +1,19 @@
-"""Conversions between the kinds of item. Each keeps meta and origin, and says all that it leaves out."""
+"""Conversions between the kinds of item. Each keeps meta and origin, and says all that it leaves out.
+
+The keys of meta that belong to the replies as they stand (`RESERVED_META`) are left out, and said to be,
+where the replies do not stay as they are.
+"""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
+from math import isfinite
 from typing import assert_never
 
 from concord.errors import ConversionError, explain, nearest
-from concord.types import Item, Turns
+from concord.types import RESERVED_META, Item, Turns
 from concord.views.kinds import (
     Candidates,
     Comparison,
@@ -30,8 +35,8 @@ from concord.views.kinds import (
 
 __all__ = [
     "CONVERSIONS",
+    "Conversion",
     "Converted",
-    "ConvertedRows",
     "convert",
     "to_candidates",
     "to_comparisons",
@@ -56,9 +61,9 @@ CONVERSIONS: Mapping[Kind, Mapping[Kind, str]] = {
     "comparison": {
         "task": "the replies and the preference",
         "candidates": "the preference",
-        "demonstration": "the rejected reply, the strength of the preference; all of a tie",
-        "ranking": "the strength of the preference; all of a tie",
-        "judgement": "the strength of the preference; all of a tie",
+        "demonstration": "the rejected reply, all that is known but which it is; all of a tie",
+        "ranking": "all that is known but which reply is the better one; all of a tie",
+        "judgement": "all that is known but which reply is the better one; all of a tie",
     },
     "segment_comparison": {
         "task": "the replies and the preference",
@@ -80,9 +85,9 @@ CONVERSIONS: Mapping[Kind, Mapping[Kind, str]] = {
         "task": "the replies and their scores",
         "candidates": "the scores",
         "demonstration": "all but the best replies (or those below a threshold), the scores",
-        "comparison": "the scores beyond their order, the aspects",
-        "ranking": "the scores beyond their order, the aspects; all where every reply ties",
-        "judgement": "the scores beyond a threshold, which must be given, and the aspects",
+        "comparison": "replies without a score, the aspects beyond their order",
+        "ranking": "replies without a score, the scores beyond their order, the aspects; all where all tie",
+        "judgement": "replies without a score, the scores beyond a threshold (to be given), the aspects",
     },
     "steps": {
         "task": "the reply and its step labels",
@@ -106,16 +111,34 @@ class Converted:
     ignored: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertedRows:
-    """What many items became, and for each sentence on what was left out, of how many items it was said."""
+class Conversion:
+    """Items on their way to another kind: go through it to get them, one after the other.
 
-    items: tuple[Item, ...]
-    ignored: Mapping[str, int]
+    Nothing is kept of what has gone through but the tally: `ignored` counts, for each sentence on what was
+    left out, of how many items it was said, up to now. Going through again begins a new tally.
+    """
+
+    def __init__(self, items: Iterable[Item], step: Callable[[Item], Converted]) -> None:
+        self._items, self._step = items, step
+        self.ignored: Counter[str] = Counter()
+        self.read = 0
+        """How many items went in."""
+        self.made = 0
+        """How many came out."""
+
+    def __iter__(self) -> Iterator[Item]:
+        self.ignored, self.read, self.made = Counter(), 0, 0
+        for item in self._items:
+            converted = self._step(item)
+            self.read += 1
+            self.ignored.update(converted.ignored)
+            for made in converted.items:
+                self.made += 1
+                yield made
 
 
-def convert(items: Iterable[Item], *, to: str, threshold: float | None = None) -> ConvertedRows:
-    """Convert a whole data set to one kind; `CONVERSIONS` lists what can be."""
+def convert(items: Iterable[Item], *, to: Kind, threshold: float | None = None) -> Conversion:
+    """Convert a whole data set to one kind, as it is gone through; `CONVERSIONS` lists what can be."""
     targets: dict[str, Callable[[Item], Converted]] = {
         "task": to_tasks,
         "candidates": to_candidates,
@@ -131,13 +154,7 @@ def convert(items: Iterable[Item], *, to: str, threshold: float | None = None) -
     uses = to in ("demonstration", "judgement")
     wrong = f"a threshold plays no part in a conversion to {to}"
     demand(uses or threshold is None, wrong, threshold, "demonstration or judgement", "leave it out")
-    made: list[Item] = []
-    ignored: Counter[str] = Counter()
-    for item in items:
-        converted = targets[to](item)
-        made += converted.items
-        ignored.update(converted.ignored)
-    return ConvertedRows(tuple(made), ignored)
+    return Conversion(items, targets[to])
 
 
 def to_tasks(item: Item) -> Converted:
@@ -172,14 +189,19 @@ def to_demonstrations(item: Item, *, threshold: float | None = None) -> Converte
             )
         case Ranking(_, replies, ranks):
             return _best(item, replies, [-rank for rank in ranks])
-        case Rating(_, replies, scores):
-            return _best(item, replies, scores, threshold=threshold)
+        case Rating():
+            scored, scores, unscored = _scored(row)
+            return _best(item, scored, scores, *unscored, threshold=threshold)
         case _:
             raise _impossible(item, "demonstration")
 
 
 def to_comparisons(item: Item) -> Converted:
-    """All pairs of the replies, the better one first; a tie has the preference 0.5."""
+    """All pairs of the replies, the better one first; a tie has the preference 0.5.
+
+    Of a rating each pair keeps its two scores, their difference as its strength, and which reply is the
+    better one by each aspect that both were scored on.
+    """
     row = view(item)
     match row:
         case Comparison():
@@ -188,19 +210,49 @@ def to_comparisons(item: Item) -> Converted:
             pair = Comparison(prompt, first, second, preference)
             return _made(item, [pair], "that each step is an action of its own")
         case Ranking(prompt, replies, ranks):
+            if len(replies) < 2:
+                return _made(item, [], _same(len(replies)), *_known(row))
             known = ["the gaps between the ranks"] if _dense(ranks) != ranks else []
-            values = [-rank for rank in ranks]
-        case Rating(prompt, replies, values):
-            known = _beyond(row, "their order")
+            places = combinations(range(len(replies)), 2)
+            ordered = [(a, b) if ranks[a] <= ranks[b] else (b, a) for a, b in places]
+            pairs = [
+                Comparison(prompt, replies[a], replies[b], 0.5 if ranks[a] == ranks[b] else 1.0)
+                for a, b in ordered
+                if ranks[a] == ranks[b] or replies[a] != replies[b]
+            ]
+            return _made(item, pairs, *known, *_odd(len(ordered) - len(pairs)))
+        case Rating():
+            return _compared(item, row)
         case _:
             raise _impossible(item, "comparison")
-    if len(replies) < 2:
-        return _made(item, [], _same(len(replies)), *_known(row))
-    rows: list[View] = []
-    for (a, value_a), (b, value_b) in combinations(zip(replies, values, strict=True), 2):
-        better, worse = (a, b) if value_a >= value_b else (b, a)
-        rows.append(Comparison(prompt, better, worse, 0.5 if value_a == value_b else 1.0))
-    return _made(item, rows, *known)
+
+
+def _compared(item: Item, row: Rating) -> Converted:
+    """The pairs of the replies of a rating that have scores."""
+    scores = {place: score for place, score in enumerate(row.scores) if score is not None}
+    unscored = _unscored(len(row.replies) - len(scores))
+    if len(scores) < 2:
+        return _made(item, [], *([_same(1)] if scores else []), *unscored, *_known(row))
+    pairs: list[View] = []
+    odd = 0
+    for one, other in combinations(scores, 2):
+        a, b = (one, other) if scores[one] >= scores[other] else (other, one)
+        first, second, same = row.replies[a], row.replies[b], row.replies[a] == row.replies[b]
+        if same and scores[a] != scores[b]:
+            odd += 1
+            continue
+        by_aspect = {} if same else {name: (values[a], values[b]) for name, values in row.aspects.items()}
+        aspects = {n: _preferred(x, y) for n, (x, y) in by_aspect.items() if x is not None and y is not None}
+        pair = Comparison(row.prompt, first, second, _preferred(scores[a], scores[b]))
+        gap = scores[a] - scores[b]
+        strength = gap if isfinite(gap) else None
+        pairs.append(replace(pair, strength=strength, scores=(scores[a], scores[b]), aspects=aspects))
+    beyond = [f"{_count(len(row.aspects), 'aspect')} beyond the order"] if row.aspects else []
+    return _made(item, pairs, *unscored, *beyond, *_odd(odd))
+
+
+def _preferred(first: float, second: float) -> float:
+    return 0.5 if first == second else float(first > second)
 
 
 def to_rankings(item: Item) -> Converted:
@@ -211,12 +263,13 @@ def to_rankings(item: Item) -> Converted:
             return Converted((item,))
         case Comparison(prompt, first, second, preference):
             replies, values, known = (first, second), (preference, 1 - preference), _strength(row)
-        case Rating(prompt, replies, values):
-            known = _beyond(row, "their order")
+        case Rating(prompt):
+            replies, values, known = _scored(row)
+            known += _beyond(row, "their order")
         case _:
             raise _impossible(item, "ranking")
     if len(set(values)) < 2:
-        return _made(item, [], _same(len(replies)), *known)
+        return _made(item, [], *([_same(len(replies))] if replies else []), *known)
     return _made(item, [Ranking(prompt, replies, _dense([-value for value in values]))], *known)
 
 
@@ -249,11 +302,12 @@ def to_judgements(item: Item, *, threshold: float | None = None) -> Converted:
         case Comparison(prompt):
             rows = [Judgement(prompt, row.chosen, True), Judgement(prompt, row.rejected, False)]
             return _made(item, rows, *_strength(row))
-        case Rating(prompt, replies, scores):
+        case Rating(prompt):
+            replies, scores, unscored = _scored(row)
             cut = _cut(item, scores, threshold)
             pairs = zip(replies, scores, strict=True)
             rows = [Judgement(prompt, reply, score >= cut) for reply, score in pairs]
-            return _made(item, rows, *_beyond(row, "the threshold"))
+            return _made(item, rows, *unscored, *_beyond(row, "the threshold"))
         case Steps(prompt, reply, labels):
             judged = [label for label in labels if label is not None]
             cut = 0.5 if set(judged) <= {0, 1} and threshold is None else _cut(item, judged, threshold)
@@ -266,16 +320,38 @@ def to_judgements(item: Item, *, threshold: float | None = None) -> Converted:
 
 
 def _best(
-    item: Item, replies: Sequence[Turns], values: Sequence[float], *, threshold: float | None = None
+    item: Item,
+    replies: Sequence[Turns],
+    values: Sequence[float],
+    *unscored: str,
+    threshold: float | None = None,
 ) -> Converted:
     """Show the replies of the highest value, or those that reach the threshold."""
-    known = _known(view(item))
+    known = [*unscored, *_known(view(item))]
     if threshold is None and len(set(values)) < 2:
-        return _made(item, [], _same(len(replies)), *known)
+        return _made(item, [], *([_same(len(replies))] if replies else []), *known)
     cut = max(values) if threshold is None else threshold
     rows = [shown(item.prompt, reply) for reply, value in zip(replies, values, strict=True) if value >= cut]
     worse = len(replies) - len(rows)
     return _made(item, rows, *([_count(worse, "worse reply")] if worse else []), *known)
+
+
+def _scored(row: Rating) -> tuple[tuple[Turns, ...], list[float], list[str]]:
+    """The replies that have a score, their scores, and what is said of the rest."""
+    pairs = [
+        (reply, score) for reply, score in zip(row.replies, row.scores, strict=True) if score is not None
+    ]
+    replies = tuple(reply for reply, _ in pairs)
+    return replies, [score for _, score in pairs], _unscored(len(row.replies) - len(pairs))
+
+
+def _unscored(number: int) -> list[str]:
+    return [f"{_count(number, 'reply')} without a score"] if number else []
+
+
+def _odd(number: int) -> list[str]:
+    """What is said of pairs in which a reply would be preferred to itself."""
+    return [f"{_count(number, 'pair')} of a reply with itself"] if number else []
 
 
 def _cut(item: Item, values: Sequence[float], threshold: float | None) -> float:
@@ -287,9 +363,16 @@ def _cut(item: Item, values: Sequence[float], threshold: float | None) -> float:
 
 
 def _made(item: Item, rows: Iterable[View], *ignored: str) -> Converted:
-    """Store the views that were made of an item, with its meta and origin."""
-    items = tuple(row.item(meta=item.meta, origin=item.origin) for row in rows)
-    return Converted(items, ignored)
+    """Store the views that were made of an item, with its origin and such meta as is still true of them."""
+    items = [row.item(meta=item.meta, origin=item.origin) for row in rows]
+    stale = [key for key in RESERVED_META if key in item.meta]
+    if not stale or all(made.replies == item.replies for made in items):
+        return Converted(tuple(items), ignored)
+    meta = {key: value for key, value in item.meta.items() if key not in stale}
+    kept = tuple(made if made.replies == item.replies else replace(made, meta=meta) for made in items)
+    return Converted(
+        kept, (*ignored, *(f"the column {key}, which belongs to other replies" for key in stale))
+    )
 
 
 def _impossible(item: Item, to: Kind) -> ConversionError:
@@ -310,15 +393,22 @@ def _known(row: View) -> list[str]:
             return []
         case Demonstration() | Dialogue():
             return ["that the reply is an example"]
-        case Comparison() | SegmentComparison():
-            votes = row.votes if isinstance(row, Comparison) else None
-            return ["1 preference", *([_count(sum(votes), "vote")] if votes else [])]
+        case Comparison():
+            known = ["1 preference"]
+            known += [_count(sum(row.votes), "vote")] if row.votes else []
+            known += ["1 strength"] if row.strength is not None else []
+            known += ["2 scores"] if row.scores else []
+            return known + ([_count(len(row.aspects), "aspect")] if row.aspects else [])
+        case SegmentComparison():
+            return ["1 preference"]
         case Ranking(_, _, ranks):
             return [_count(len(ranks), "rank")]
         case Judgement():
             return ["1 label"]
         case Rating(_, _, scores, aspects):
-            return [_count(len(scores), "score"), *([_count(len(aspects), "aspect")] if aspects else [])]
+            scored = sum(score is not None for score in scores)
+            known = [_count(scored, "score")] if scored else []
+            return known + ([_count(len(aspects), "aspect")] if aspects else [])
         case Steps(_, _, labels):
             return [_count(len(labels), "step label")]
         case Trajectory(_, _, rewards):
@@ -329,14 +419,13 @@ def _known(row: View) -> list[str]:
 
 def _strength(row: Comparison) -> list[str]:
     """What a preference says beyond which reply is the better one."""
-    votes = _known(row)[1:]
-    return votes if row.preference in (0, 0.5, 1) else ["the strength of the preference", *votes]
+    known = _known(row)[1:]
+    return known if row.preference in (0, 0.5, 1) else ["how sure the preference is", *known]
 
 
 def _beyond(row: Rating, kept: str) -> list[str]:
     """What a rating says beyond what is kept of its scores."""
-    scores, *aspects = _known(row)
-    return [f"{scores} beyond {kept}", *aspects]
+    return [f"{said} beyond {kept}" if "score" in said else said for said in _known(row)]
 
 
 def _same(number: int) -> str:

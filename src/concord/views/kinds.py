@@ -6,7 +6,7 @@ it; `view(item)` sees any item as the one kind it is. The two are exact inverses
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self, TypeAlias, assert_never
 
 from concord.errors import ConversionError, InputError, explain
@@ -138,7 +138,7 @@ class Demonstration(_Row):
         """A demonstration from what people write."""
         turns = _reply(reply)
         demand(len(turns) == 1, "a demonstration has one turn", len(turns), "1 turn", "make it a Dialogue")
-        return cls(as_prompt(prompt), turns)
+        return cls(as_prompt(prompt), turns)._checked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +154,15 @@ class Dialogue(_Row):
     @property
     def trained(self) -> tuple[bool, ...]:
         """For each turn whether it is learned from: as its message says, or if it is the assistant's."""
-        marks = ((turn.trained, turn.role == "assistant") for turn in self.turns)
-        return tuple(default if mark is None else mark for mark, default in marks)
+        return tuple(turn.learned for turn in self.turns)
 
     @classmethod
     def of(cls, prompt: PromptLike, turns: Sequence[Message]) -> Self:
         """A dialogue from the turns that follow its prompt, at least one of them learned from."""
         made = cls(as_prompt(prompt), _reply(turns))
-        several, roles = len(made.turns) > 1, [turn.role for turn in made.turns]
-        demand(several, "a dialogue has several turns", len(roles), "2 or more", "make it a Demonstration")
-        wrong, do = "no turn of the dialogue is trained", "add an assistant turn, or mark a turn trained"
-        demand(any(made.trained), wrong, roles, "at least one turn to learn from", do)
-        return made
+        count, wrong = len(made.turns), "a dialogue has several turns"
+        demand(count > 1, wrong, count, "2 or more", "make it a Demonstration")
+        return made._checked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +170,45 @@ class Comparison(_Row):
     """Two replies and the probability that the first is the better one.
 
     1 and 0 are sure, 0.5 is a tie, the rest is a soft preference. `votes` are the counts behind it, as
-    (for the first, ties, for the second).
+    (for the first, ties, for the second), `strength` is by how much the better reply is better, `scores` are
+    those of the first and the second, `aspects` the preferences by aspect.
     """
 
     first: Turns
     second: Turns
     preference: float = 1.0
     votes: tuple[int, int, int] | None = None
+    strength: float | None = field(default=None, kw_only=True)
+    scores: tuple[float, float] | None = field(default=None, kw_only=True)
+    aspects: Mapping[str, float] = field(default_factory=dict[str, float], kw_only=True)
     kind: ClassVar[Kind] = "comparison"
 
     def _stored(self) -> _Stored:
-        return (self.first, self.second), Preference(self.preference, self.votes)
+        return (self.first, self.second), Preference(
+            self.preference,
+            self.votes,
+            strength=self.strength,
+            scores=self.scores,
+            aspects=self.aspects,
+        )
+
+    @property
+    def swapped(self) -> Self:
+        """The same comparison with its sides exchanged, and with them all that speaks of first and second."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            preference=1 - self.preference,
+            votes=self.votes and self.votes[::-1],
+            scores=self.scores and self.scores[::-1],
+            aspects={name: 1 - share for name, share in self.aspects.items()},
+        )
+
+    @property
+    def better_first(self) -> Self:
+        """The same comparison with the better reply first; a tie as it is."""
+        return self.swapped if self.preference < 0.5 else self
 
     @property
     def tie(self) -> bool:
@@ -206,7 +231,8 @@ class Comparison(_Row):
             raise ConversionError(
                 explain(wrong, found=self.preference, accepted="a preference other than 0.5", do=do)
             )
-        return (self.first, self.second) if self.preference > 0.5 else (self.second, self.first)
+        ordered = self.better_first
+        return ordered.first, ordered.second
 
     @classmethod
     def of(
@@ -217,23 +243,22 @@ class Comparison(_Row):
         *,
         preference: float | None = None,
         votes: tuple[int, int, int] | None = None,
+        strength: float | None = None,
+        scores: tuple[float, float] | None = None,
+        aspects: Mapping[str, float] | None = None,
     ) -> Self:
         """A comparison from what people write; without preference or votes the first reply is chosen.
 
         Votes give the preference (for the first + ties / 2) / all.
         """
-        made = cls(
-            as_prompt(prompt), _reply(first), _reply(second), 1.0 if preference is None else preference
-        )
+        share = 1.0 if preference is None else preference
         if votes is not None:
-            made = cls(made.prompt, made.first, made.second, _share(votes), votes)
-            agree = preference is None or abs(preference - made.preference) < 1e-9
-            demand(
-                agree, "preference and votes differ", (preference, votes), "either", "leave one of them out"
-            )
-        wrong, do = "a reply is preferred to itself", "leave the row out, or give a preference of 0.5"
-        demand(made.tie or made.first != made.second, wrong, made.preference, "two different replies", do)
-        return made._checked()
+            share = _share(votes)
+            agree = preference is None or abs(preference - share) < 1e-9
+            wrong, do = "preference and votes differ", "leave one of them out"
+            demand(agree, wrong, (preference, votes), "either", do)
+        made = cls(as_prompt(prompt), _reply(first), _reply(second), share, votes)
+        return replace(made, strength=strength, scores=scores, aspects=aspects or {})._checked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,11 +329,16 @@ class Judgement(_Row):
 
 @dataclass(frozen=True, slots=True)
 class Rating(_Row):
-    """Replies and their scores, higher is better, with scores by aspect where they were given apart."""
+    """Replies and their scores, higher is better, with scores by aspect where they were given apart.
+
+    None stands for a reply that was not scored; at least one number there is.
+    """
 
     replies: tuple[Turns, ...]
-    scores: tuple[float, ...]
-    aspects: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    scores: tuple[float | None, ...]
+    aspects: Mapping[str, tuple[float | None, ...]] = field(
+        default_factory=dict[str, tuple[float | None, ...]]
+    )
     kind: ClassVar[Kind] = "rating"
 
     def _stored(self) -> _Stored:
@@ -319,11 +349,11 @@ class Rating(_Row):
         cls,
         prompt: PromptLike,
         replies: Sequence[TurnsLike],
-        scores: Sequence[float],
+        scores: Sequence[float | None],
         *,
-        aspects: Mapping[str, Sequence[float]] | None = None,
+        aspects: Mapping[str, Sequence[float | None]] | None = None,
     ) -> Self:
-        """A rating from what people write: a score for each reply, and of each aspect too."""
+        """A rating from what people write: a score (or None) for each reply, and of each aspect too."""
         parts = {name: tuple(values) for name, values in (aspects or {}).items()}
         return cls(as_prompt(prompt), _replies(replies), tuple(scores), parts)._checked()
 
@@ -397,8 +427,9 @@ def view(item: Item) -> View:
             return Candidates(prompt, replies) if replies else Task(prompt)
         case Shown():
             return shown(prompt, replies[0])
-        case Preference(first, votes):
-            return Comparison(prompt, replies[0], replies[1], first, votes)
+        case Preference(first, votes) as known:
+            pair = Comparison(prompt, replies[0], replies[1], first, votes)
+            return replace(pair, strength=known.strength, scores=known.scores, aspects=known.aspects)
         case SegmentPreference(first):
             return SegmentComparison(prompt, replies[0], replies[1], first)
         case Ranks(ranks):

@@ -1,6 +1,6 @@
 """Write the catalogue `methods.json`: all that signatures, docstrings and `METHODS` say, as plain data.
 
-    python -m concord.objectives.cards          (make methods)
+    python -m scripts.catalogue          (make methods)
 
 Every public function of the modules in `MENUS` becomes an entry, and every entry of `METHODS`. What a
 module holds says what kind of thing its functions are and in which family they stand; the few that are
@@ -21,11 +21,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import concord.objectives
 from concord.objectives.contract import INPUTS, describe
-from concord.objectives.methods import METHODS, Method, Term
+from concord.objectives.methods import METHODS, Method, Step, Term
 
-__all__ = ["FILE", "KINDS", "MENUS", "NO_MENU", "catalogue", "entry", "text", "write"]
-
-FILE = Path(__file__).parents[1] / "methods.json"
+FILE = Path(concord.objectives.__file__).parents[1] / "methods.json"
 """Where the catalogue lies."""
 
 MENUS: Mapping[str, tuple[str, str]] = {
@@ -37,8 +35,10 @@ MENUS: Mapping[str, tuple[str, str]] = {
     "rewards": ("objective", "reward models"),
     "policy_gradient": ("objective", "policy gradient"),
     "distillation": ("objective", "distillation"),
-    "advantages": ("advantage", "advantages"),
+    "selection": ("selection", "selection"),
     "shaping": ("shaping", "shaping"),
+    "advantages": ("advantage", "advantages"),
+    "aggregation": ("aggregation", "aggregation"),
     "reductions": ("reduction", "reductions"),
     "divergences": ("divergence", "divergences"),
     "theory": ("theory", "theory"),
@@ -49,28 +49,29 @@ MENUS: Mapping[str, tuple[str, str]] = {
 KINDS: Mapping[str, str] = {
     "best_of_n_kl_bound": "theory",
     "collision": "function",
-    "ensemble_mean": "aggregation",
-    "ensemble_uncertainty_weighted": "aggregation",
-    "ensemble_worst_case": "aggregation",
     "entropy": "function",
+    "expected_over_tokens": "function",
     "f_generator": "function",
     "f_prime": "function",
     "log1mexp": "function",
     "log_derivative": "function",
+    "log_probs": "function",
     "plackett_luce_nll": "function",
-    "soft_labels_from_choice": "shaping",
-    "step_aggregate": "aggregation",
+    "row_mean_where": "function",
     "topk": "function",
 }
 """Functions that are not of their module's kind."""
 
-NO_MENU = ("cards", "contract", "metrics")
+NO_MENU = ("contract", "metrics")
 """Modules that hold no menu: what keeps the package together, and what is measured beside every loss."""
 
+STAGES = ("keep", "bonus", "shaping", "advantage")
+"""What a method does with samples before its loss, in order."""
+
 # What looks a method up or runs it.
-_LEFT_OUT = ("find_method", "method_loss")
+_LEFT_OUT = ("find_method", "method_advantage", "method_loss")
 # The denominators of reductions, which the loop counts.
-_COUNTED = ("total", "totals")
+_COUNTED = ("total",)
 _EQUATION = re.compile(r"^\w[^\s=.:]* = ")
 _STREAMS = {"pretrain": "pretraining text", "values": "value head"}
 
@@ -126,7 +127,11 @@ def entry(function: Callable[..., Any], *, kind: str = "objective", family: str 
         "about": about,
         "paper": card.notes.get("paper", ""),
         "needs": [] if card.needs == "values" else card.needs.split(", "),
-        "inputs": {n: card.notes.get(n, INPUTS.get(n, "")) for n in card.inputs if n in keywords},
+        "inputs": {
+            n: card.notes.get(n, INPUTS[n].meaning if n in INPUTS else "")
+            for n in card.inputs
+            if n in keywords
+        },
         "knobs": {
             name: _knob(hints[name], default, card.notes.get(name, ""))
             for name, default in card.knobs.items()
@@ -134,11 +139,13 @@ def entry(function: Callable[..., Any], *, kind: str = "objective", family: str 
         },
         "coupled": card.coupled,
         **{label: card.notes.get(label, "") for label in ("minimises", "optimum", "departs", "peers")},
-        "advantage": "",
-        "shaping": "",
-        "keep": "",
+        **{stage: [] for stage in STAGES},
         "terms": [],
     }
+
+
+def _meaning(name: str, notes: Mapping[str, str]) -> str:
+    return notes.get(name) or (INPUTS[name].meaning if name in INPUTS else "")
 
 
 def _split(body: str) -> tuple[str, str]:
@@ -202,9 +209,8 @@ def _type_name(hint: Any) -> str:
 
 def _method(name: str, method: Method, known: Mapping[str, _Entry]) -> _Entry:
     """An entry for a choice from the menus: needs, inputs and knobs are those of its parts."""
-    before = [part for part in (method.shaping, method.advantage, method.keep) if part]
     parts = [known[part] for term in method.terms for part in (term.objective, term.reduction)]
-    parts += [known[part] for part in before]
+    parts += [known[step.name] for step in _steps(method)]
     return {
         "name": name,
         "kind": "method",
@@ -228,9 +234,7 @@ def _method(name: str, method: Method, known: Mapping[str, _Entry]) -> _Entry:
         "optimum": method.optimum,
         "departs": method.departs,
         "peers": method.peers,
-        "advantage": method.advantage,
-        "shaping": method.shaping,
-        "keep": method.keep,
+        **{stage: [step.name for step in getattr(method, stage)] for stage in STAGES},
         "terms": [
             {
                 "objective": term.objective,
@@ -244,9 +248,14 @@ def _method(name: str, method: Method, known: Mapping[str, _Entry]) -> _Entry:
     }
 
 
+def _steps(method: Method) -> list[Step]:
+    return [step for stage in STAGES for step in getattr(method, stage)]
+
+
 def _given(method: Method, part: str, knob: str) -> _Entry:
     """What a method sets a part's knob to, if it does."""
     given = [t.knobs[knob] for t in method.terms if part in (t.objective, t.reduction) and knob in t.knobs]
+    given += [step.knobs[knob] for step in _steps(method) if step.name == part and knob in step.knobs]
     return {"default": _legal(given[0]), "required": False} if given else {}
 
 
@@ -263,10 +272,9 @@ def _needs(method: Method, known: Mapping[str, _Entry]) -> list[str]:
     needs: list[str] = []
     for term in method.terms:
         needs += [_STREAMS[term.on]] if term.on in _STREAMS else known[term.objective]["needs"]
-    for part in (method.shaping, method.advantage, method.keep):
-        needs += known[part]["needs"] if part else []
-    if method.advantage == "gae":
-        needs.append("value head")
+    for step in _steps(method):
+        part = known[step.name]
+        needs += [*part["needs"], *(["value head"] if "value" in part["inputs"] else [])]
     made = {"advantages"} if method.advantage else set[str]()
     made |= {"tokens"} if "samples" in needs else set()
     return [need for need in dict.fromkeys(needs) if need not in made]

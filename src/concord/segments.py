@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from concord.durable import disk_message, lock, sync_directory, unlock, write_all
-from concord.errors import StoreError, explain
+from concord.errors import NOTHING, Said, StoreError, explain
 
-__all__ = ["HEADER_BYTES", "LONGEST_VALUE", "BadRecord", "Ledger", "Pairs", "Segment", "grouped"]
+__all__ = ["HEADER_BYTES", "LONGEST_VALUE", "BadRecord", "Records", "Segment", "Segments", "grouped"]
 
 _VERSION = 1
 _MARK = b"CcR1"
@@ -47,7 +47,7 @@ _MAX_OPEN = 100
 
 _log = logging.getLogger(__name__)
 
-Pairs = list[tuple[bytes, bytes]]
+Records = list[tuple[bytes, bytes]]
 """Keys, as 32 bytes, with their values."""
 
 
@@ -72,14 +72,14 @@ class Segment:
     end: int = 0
 
 
-class Ledger:
+class Segments:
     """The directory of segments as this process knows it."""
 
     def __init__(self, root: Path) -> None:
         """Take the directory, which must be ours, empty or not yet there, and read its segments."""
         self.root = root
         self.index: dict[bytes, int] = {}
-        self.segments: dict[int, Segment] = {}  # oldest first
+        self.by_number: dict[int, Segment] = {}  # oldest first
         self.damaged: dict[tuple[str, int], BadRecord] = {}
         self.dirty = False
         self.synced = time.monotonic()
@@ -131,8 +131,11 @@ class Ledger:
             try:
                 lock(file)
                 if os.fstat(file).st_nlink == 0:
-                    wrong = f"the store {self.root} was deleted while it was in use"
-                    raise StoreError(explain(wrong, do="open it again"))
+                    wrong, accepted = (
+                        f"the store {self.root} was deleted while it was in use",
+                        "its directory",
+                    )
+                    raise StoreError(explain(wrong, found=NOTHING, accepted=accepted, do="open it again"))
                 if self.changed():
                     self._refresh()
                 yield
@@ -181,18 +184,19 @@ class Ledger:
 
     def _open_lock(self) -> int:
         if self._lock_file is None:
-            raise StoreError(explain(f"the store {self.root} is closed", do="open it again"))
+            wrong, found = f"the store {self.root} is closed", Said("a closed store")
+            raise StoreError(explain(wrong, found=found, accepted="an open one", do="open it again"))
         return self._lock_file
 
     def _refresh(self) -> None:
         """Read what others appended, forget what they dropped, cut a torn tail."""
         names = {int(m[1]): m for m in map(_SEGMENT_NAME.fullmatch, os.listdir(self.root)) if m}
-        known = self.segments
+        known = self.by_number
         self._forget({n for n in known if n not in names or names[n][0] != known[n].name})
-        self.segments = {
+        self.by_number = {
             n: known.get(n) or Segment(n, names[n][0], int(names[n][2], 16)) for n in sorted(names)
         }
-        for segment in self.segments.values():
+        for segment in self.by_number.values():
             self._scan(segment)
         self._generation = os.fstat(self._open_lock()).st_size
 
@@ -215,7 +219,7 @@ class Ledger:
 
     def _forget(self, numbers: set[int]) -> None:
         for number in numbers:
-            self.segments.pop(number, None)
+            self.by_number.pop(number, None)
             if number in self._files:
                 os.close(self._files.pop(number))
         if numbers:
@@ -227,19 +231,19 @@ class Ledger:
     @property
     def last(self) -> Segment | None:
         """The segment that is appended to."""
-        return self.segments[next(reversed(self.segments))] if self.segments else None
+        return self.by_number[next(reversed(self.by_number))] if self.by_number else None
 
     @property
     def total(self) -> int:
         """The bytes of all segments."""
-        return sum(segment.end for segment in self.segments.values())
+        return sum(segment.end for segment in self.by_number.values())
 
     def lookup(self, key: bytes) -> bytes | None:
         """Read the value of a key; a damaged or vanished one is forgotten, and None."""
         place = self.index.get(key)
         if place is None:
             return None
-        segment, at = self.segments[place >> _PLACE_BITS], place & ((1 << _PLACE_BITS) - 1)
+        segment, at = self.by_number[place >> _PLACE_BITS], place & ((1 << _PLACE_BITS) - 1)
         try:
             value = _value(self._file(segment), segment.salt, at, key)
         except FileNotFoundError:
@@ -295,7 +299,7 @@ class Ledger:
 
     # Writing.
 
-    def append(self, group: Pairs) -> None:
+    def append(self, group: Records) -> None:
         """Add records to the last segment, all of them or none."""
         segment = self.last
         assert segment is not None
@@ -323,10 +327,10 @@ class Ledger:
         """Sync the last segment and start a new one."""
         self.sync()
         self._bump()
-        number, salt = max(self.segments, default=0) + 1, secrets.token_hex(4)
+        number, salt = max(self.by_number, default=0) + 1, secrets.token_hex(4)
         segment = Segment(number, f"segment-{number:08d}-{salt}.log", int(salt, 16))
         os.close(os.open(self.root / segment.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        self.segments[number] = segment
+        self.by_number[number] = segment
         sync_directory(self.root)
 
     def remove(self, segments: Iterable[Segment]) -> None:
@@ -355,9 +359,9 @@ class Ledger:
         os.ftruncate(file, self._generation)
 
 
-def grouped(pairs: Iterable[tuple[bytes, bytes]], *, limit: int) -> Iterator[tuple[Pairs, int]]:
+def grouped(pairs: Iterable[tuple[bytes, bytes]], *, limit: int) -> Iterator[tuple[Records, int]]:
     """Cut into groups to be appended at once, with their size: at most `limit`, a longer record alone."""
-    group: Pairs = []
+    group: Records = []
     size, limit = 0, min(limit, _GROUP)
     for pair in pairs:
         added = HEADER_BYTES + len(pair[1])
