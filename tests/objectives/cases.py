@@ -205,6 +205,11 @@ CONTRAST = [
         ignores=("prompt", "length"),
     ),
     Case(objective=ob.simpo, vectors=("simpo",), signs="-+", optimum="length_normalised_optima"),
+    Case(
+        objective=ob.simpo_hinge,
+        by_hand="means -0.85 and -0.9 at beta 2, gamma 1: 1 - 0.1 + 1 = 1.9",
+        signs="-+",
+    ),
     Case(objective=ob.cpo, vectors=("cpo_token_mean_nll",), signs="-+", optimum="two_arm_optima"),
     Case(
         objective=ob.cpo_sequence_nll,

@@ -103,6 +103,12 @@ def test_by_hand_psi_po() -> None:
     assert ob.psi_po(pairs, psi=psi, tau=0.5).item() == pytest.approx(0.49)
 
 
+def test_by_hand_simpo_hinge() -> None:
+    pairs = Pairs(replies_of([-8.5], [10], [0.0]), replies_of([-1.8], [2], [0.0]))
+    assert ob.simpo_hinge(pairs).item() == pytest.approx(1.9)
+    assert ob.simpo_hinge(pairs, beta=100.0).item() == 0
+
+
 def test_by_hand_bco() -> None:
     replies = replies_of([-2.0, -6.0], [1, 1], [-5.0, -5.0])
     empty = RunningMean.empty(replies.logp)
@@ -412,13 +418,14 @@ def test_float32_agrees_with_float64(case: Case) -> None:
 
 @each
 def test_bfloat16_inputs_are_reckoned_in_float32(case: Case) -> None:
-    record, inputs, _ = make(case.objective, dtype=torch.bfloat16)
-    if kind_of(case) is Logits:
-        pytest.skip("logits of a chunk come in float32 by the head's contract")
-    wide = {k: changed(v, widen) if isinstance(v, Record | Tensor) else v for k, v in inputs.items()}
-    rows = losses(case.objective, record, wide)
+    record, inputs, _ = make(case.objective, dtype=torch.bfloat16, optional=True)
+    rows = losses(case.objective, record, inputs)
     assert rows.dtype == torch.float32
-    torch.testing.assert_close(rows, losses(case.objective, changed(record, widen), wide))
+    wide = {k: changed(v, widen) if isinstance(v, Record | Tensor) else v for k, v in inputs.items()}
+    # Numbers beside the record may be rounded once more (1 - p); sums of log-probabilities are not.
+    torch.testing.assert_close(
+        rows, losses(case.objective, changed(record, widen), wide), rtol=1e-2, atol=1e-2
+    )
 
 
 def widen(name: str, value: Tensor, side: str) -> Tensor:

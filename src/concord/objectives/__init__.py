@@ -42,6 +42,7 @@ from concord.objectives.contrast import (
     dpo_reference_free,
     orpo,
     simpo,
+    simpo_hinge,
     slic_hf,
     slic_hf_chosen,
 )
@@ -355,6 +356,7 @@ __all__ = [
     "sft_printed",
     "sft_standard",
     "simpo",
+    "simpo_hinge",
     "slic_hf",
     "slic_hf_chosen",
     "soft_labels_from_choice",

@@ -15,6 +15,7 @@ __all__ = [
     "dpo_reference_free",
     "orpo",
     "simpo",
+    "simpo_hinge",
     "slic_hf",
     "slic_hf_chosen",
 ]
@@ -47,6 +48,19 @@ def simpo(pairs: Pairs, *, beta: float = 2.0, gamma: float = 1.0) -> PerPair:
         divides sums by lengths that include the prompt
     """
     return -logsigmoid(beta * (pairs.chosen.mean - pairs.rejected.mean) - gamma)
+
+
+def simpo_hinge(pairs: Pairs, *, beta: float = 2.0, gamma: float = 1.0) -> PerPair:
+    """SimPO with a hinge: no gradient once the margin is reached by a whole unit of reward.
+
+    loss = max(0, 1 - beta (log pi_w / |w| - log pi_l / |l|) + gamma)
+
+    paper: Meng et al. 2024, arXiv 2405.14734, released code
+    beta: steepness; 2 to 2.5, up to 10
+    gamma: target margin in units of reward
+    minimises: bounded contrast (hinge) on likelihood a token, with no reference
+    """
+    return relu(1 - beta * (pairs.chosen.mean - pairs.rejected.mean) + gamma)
 
 
 def cpo(pairs: Pairs, *, beta: float = 0.1, alpha: float = 1.0) -> PerPair:
