@@ -5,6 +5,7 @@ independent program computed. Where there is no table, as in a copy without test
 """
 
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,7 @@ def held_to(case: Any, known: Mapping[str, Any]) -> Iterator[str]:
     if case.vectors or case.by_hand:
         yield from ("## Worked value", "")
     if case.by_hand:
-        yield from (f"By hand: {plain(case.by_hand).rstrip('.')}.", "")
+        yield from (f"By hand: {plain(inspect.getdoc(case.by_hand) or '').rstrip('.')}.", "")
     for name in case.vectors:
         yield from (f"`{name}`, computed by an independent program in double precision:", "")
         yield from block(known[name])

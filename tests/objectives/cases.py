@@ -2,6 +2,7 @@
 
 A fact that is not listed is not claimed. Read a row as a summary of how the loss behaves:
 
+by_hand       a function of this file that returns (ours, worked on paper), where no entry has the loss
 at_reference  the loss when policy and reference agree, whatever the likelihoods
 signs         "-" or "+" for each trained side (chosen, rejected): its gradient never has the other sign
 ignores       "reference", "length", "prompt" (a constant added to the policy's view of all replies of a
@@ -16,16 +17,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 import concord.objectives as ob
+from concord.tensors import (
+    Pairs,
+    PairValues,
+    ReferencedPairs,
+    ReferencedRanked,
+    ReferencedReplies,
+    ReferencedRollouts,
+    Rollouts,
+    RunningMean,
+    Tokens,
+    Values,
+)
 
 LN2 = math.log(2)
+ByHand = Callable[[], list[tuple[Any, Any]]]
+"""What ours gives beside what was worked on paper; its docstring is the working, for the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
     objective: Callable[..., Any]
     vectors: tuple[str, ...] = ()
-    by_hand: str = ""
+    by_hand: ByHand | None = None
     at_reference: float | None = None
     signs: str = ""
     ignores: tuple[str, ...] = ()
@@ -61,6 +78,86 @@ class Case:
         return facts
 
 
+# --- worked by hand ---------------------------------------------------------------------------------------
+
+
+def replies_of(logp: list[float], length: list[int], ref: list[float]) -> ReferencedReplies:
+    t = torch.tensor
+    return ReferencedReplies(t(logp, dtype=torch.float64), t(length), t(ref, dtype=torch.float64))
+
+
+def one_reply(logp: torch.Tensor) -> dict[str, Any]:
+    return {"logp": logp, "owner": torch.zeros(len(logp), dtype=torch.long), "num_replies": 1}
+
+
+def dpo_nll() -> list[tuple[Any, Any]]:
+    """At the reference, with a token mean of 1.5 and alpha 2: ln 2 + 2 x 1.5."""
+    side = replies_of([-3.0, -6.0], [2, 4], [-3.0, -6.0])
+    return [(ob.dpo_nll(ReferencedPairs(side, side), alpha=2.0).mean(), LN2 + 2 * 1.5)]
+
+
+def psi_po() -> list[tuple[Any, Any]]:
+    """h = 1.7, psi 0.9 and 0.4, tau 0.5: (1.7 - 0.5 / 0.5)^2 = 0.49."""
+    pairs = ReferencedPairs(replies_of([-1.0], [1], [-2.0]), replies_of([-2.7], [1], [-2.0]))
+    psi = PairValues(torch.tensor([0.9]).double(), torch.tensor([0.4]).double())
+    return [(ob.psi_po(pairs, psi=psi, tau=0.5), [0.49])]
+
+
+def simpo_hinge() -> list[tuple[Any, Any]]:
+    """Means -0.85 and -0.9, beta 2, gamma 1: 1 - 0.1 + 1 = 1.9; with beta 100, 1 - 5 + 1 is below zero."""
+    pairs = Pairs(replies_of([-8.5], [10], [0.0]), replies_of([-1.8], [2], [0.0]))
+    return [(ob.simpo_hinge(pairs), [1.9]), (ob.simpo_hinge(pairs, beta=100.0), [0.0])]
+
+
+def bco() -> list[tuple[Any, Any]]:
+    """Rewards 0.3 of a good and -0.1 of a bad reply, so the middle is 0.1: both -log sigmoid(0.2) = 0.598139."""
+    replies = replies_of([-2.0, -6.0], [1, 1], [-5.0, -5.0])
+    empty = RunningMean.empty(replies.logp)
+    rows, (good, bad) = ob.bco(replies, desirable=torch.tensor([True, False]), state=(empty, empty))
+    return [(rows, [0.5981388694] * 2), (good.mean, 0.3), (bad.mean, -0.1)]
+
+
+def plackett_luce() -> list[tuple[Any, Any]]:
+    """With two replies it is dpo: the second is better, rho 0.5 and -1, so log(1 + exp(0.1 x 1.5))."""
+    t = torch.tensor
+    two = ReferencedRanked(
+        logp=t([[-1.5, -3.0]]), ref=t([[-2.0, -2.0]]), length=t([[1, 1]]), utility=t([[0.2, 0.7]])
+    )
+    return [(ob.plackett_luce(two, beta=0.1), [math.log1p(math.exp(0.15))])]
+
+
+def dft() -> list[tuple[Any, Any]]:
+    """Two equally likely tokens: half the cross-entropy, 0.5 ln 2."""
+    return [(ob.dft(Tokens(**one_reply(torch.full((3,), 0.5).log()))), [0.5 * LN2] * 3)]
+
+
+def sequence_clip() -> list[tuple[Any, Any]]:
+    """A = 2: log-ratios 0.1 and -0.3 give -2 exp(-0.2) = -1.637462; 0.2 and 0.2 are clipped to -2 x 1.2."""
+    old, worked = torch.tensor([-1.0, -1.0]), []
+    for moved, want in (([0.1, -0.3], -2 * math.exp(-0.2)), ([0.2, 0.2], -2.4)):
+        new = one_reply(old + torch.tensor(moved))
+        worked.append((ob.sequence_clip(Rollouts(**new, old=old, advantage=torch.full((2,), 2.0))), [want]))
+    return worked
+
+
+def temporal_difference() -> list[tuple[Any, Any]]:
+    """V 0.5, 0.2, rewards 0, 1, gamma 0.9: (0.5 - 0.18)^2 and (0.2 - 1)^2."""
+    zero, value = torch.zeros(2), torch.tensor([0.5, 0.2])
+    owner = torch.zeros(2, dtype=torch.long)
+    values = Values(value=value, old=zero, returns=zero, owner=owner, num_replies=1)
+    rows = ob.temporal_difference(values, reward=torch.tensor([0.0, 1.0]), gamma=0.9)
+    return [(rows, [0.32**2, 0.8**2])]
+
+
+def kl_k3_corrected_loss() -> list[tuple[Any, Any]]:
+    """Ratio exp(0.5), d = -1: exp(0.5) (e - 2) = 1.184262."""
+    logp = torch.tensor([-2.0])
+    rollouts = ReferencedRollouts(**one_reply(logp), old=logp - 0.5, ref=logp + 1, advantage=torch.ones(1))
+    return [(ob.kl_k3_corrected_loss(rollouts), [math.exp(0.5) * (math.e - 2)])]
+
+
+# --- the table --------------------------------------------------------------------------------------------
+
 RATIOS = ("joint", "length")
 MARGINS = ("prompt", "joint", "length")
 REWARDS = ("shift",)
@@ -89,7 +186,7 @@ PAIRS = [
         ignores=MARGINS,
         optimum="two_arm_optima",
     ),
-    Case(objective=ob.dpo_nll, by_hand="ln 2 + alpha * 1.5 at the reference, token mean 1.5"),
+    Case(objective=ob.dpo_nll, by_hand=dpo_nll),
     Case(
         objective=ob.dpo_hinge,
         vectors=("dpo_hinge",),
@@ -104,7 +201,7 @@ PAIRS = [
     Case(objective=ob.ipo_token_mean, vectors=("ipo_token_mean",), at_reference=25.0, ignores=("joint",)),
     Case(
         objective=ob.psi_po,
-        by_hand="(1.7 - (0.9 - 0.4) / 0.5)^2 = 0.49",
+        by_hand=psi_po,
         ignores=MARGINS,
         optimum="psipo_general",
     ),
@@ -207,7 +304,7 @@ CONTRAST = [
     Case(objective=ob.simpo, vectors=("simpo",), signs="-+", optimum="length_normalised_optima"),
     Case(
         objective=ob.simpo_hinge,
-        by_hand="means -0.85 and -0.9 at beta 2, gamma 1: 1 - 0.1 + 1 = 1.9",
+        by_hand=simpo_hinge,
         signs="-+",
     ),
     Case(objective=ob.cpo, vectors=("cpo_token_mean_nll",), signs="-+", optimum="two_arm_optima"),
@@ -248,7 +345,7 @@ REPLIES = [
     Case(objective=ob.apo_zero_unpaired, vectors=("kto",), at_reference=0.5, ignores=RATIOS),
     Case(
         objective=ob.bco,
-        by_hand="rewards 0.3, -0.1; means 0.3, -0.1, shift 0.1: both -log sigmoid(0.2) = 0.598139",
+        by_hand=bco,
         ignores=RATIOS,
         coupled=True,
         frozen="the running means",
@@ -259,9 +356,7 @@ REPLIES = [
 RANKINGS = [
     Case(objective=ob.rrhf, vectors=("rrhf",)),
     Case(objective=ob.cyclealign, vectors=("cyclealign",)),
-    Case(
-        objective=ob.plackett_luce, by_hand="with two replies it is dpo", ignores=MARGINS, at_reference=None
-    ),
+    Case(objective=ob.plackett_luce, by_hand=plackett_luce, ignores=MARGINS),
     Case(objective=ob.pro, vectors=("pro",)),
     Case(objective=ob.stable_alignment, vectors=("stable_alignment",)),
     Case(objective=ob.exo_ranked, vectors=("exo_rw",), ignores=MARGINS, optimum="exo_rw_optimum"),
@@ -326,7 +421,7 @@ IMITATION = [
     ),
     Case(
         objective=ob.dft,
-        by_hand="two equally likely tokens: half the cross-entropy, 0.5 ln 2",
+        by_hand=dft,
         signs="-",
         frozen="the weight",
     ),
@@ -348,17 +443,17 @@ POLICY_GRADIENT = [
     ),
     Case(objective=ob.ppo_dual_clip, vectors=("ppo_dual_clip",)),
     Case(objective=ob.gspo_clip, vectors=("gspo_sequence_ratio",)),
-    Case(objective=ob.sequence_clip, by_hand="A 2, log-ratios 0.1 and -0.3: -2 exp(-0.2) = -1.637462"),
+    Case(objective=ob.sequence_clip, by_hand=sequence_clip),
     Case(objective=ob.clipped_value, vectors=("ppo_clipped_value_loss",)),
     Case(
         objective=ob.temporal_difference,
-        by_hand="V 0.5, 0.2; r 0, 1; gamma 0.9: (0.5 - 0.18)^2, (0.2 - 1)^2",
+        by_hand=temporal_difference,
         frozen="the bootstrapped target",
     ),
     Case(objective=ob.kl_k2_loss, vectors=("kl_estimators",), at_reference=0.0, ignores=("joint",)),
     Case(
         objective=ob.kl_k3_corrected_loss,
-        by_hand="ratio exp(0.5), d = -1: exp(0.5) (e - 2) = 1.184262",
+        by_hand=kl_k3_corrected_loss,
         at_reference=0.0,
     ),
     Case(

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 import concord.objectives as ob
-from concord.catalogue import load
 
 KNOBS: dict[str, dict[str, Any]] = {
     "dpo": {"beta": 0.1},
@@ -138,13 +137,6 @@ STEPS: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("name", KNOBS)
 def test_defaults(name: str) -> None:
     assert ob.describe(getattr(ob, name)).knobs.items() >= KNOBS[name].items()
-
-
-def test_no_objective_s_default_is_left_out() -> None:
-    with_knobs = {entry.name for entry in load() if entry.kind == "objective" and entry.knobs}
-    assert with_knobs <= set(KNOBS)
-    for name in with_knobs:
-        assert set(ob.describe(getattr(ob, name)).knobs) == set(KNOBS[name]), name
 
 
 def test_terms_of_methods() -> None:
