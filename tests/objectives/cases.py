@@ -110,7 +110,7 @@ def simpo_hinge() -> list[tuple[Any, Any]]:
 
 
 def bco() -> list[tuple[Any, Any]]:
-    """Rewards 0.3 of a good and -0.1 of a bad reply, so the middle is 0.1: both -log sigmoid(0.2) = 0.598139."""
+    """Rewards 0.3 of a good, -0.1 of a bad reply, so the middle is 0.1: both -log sigmoid(0.2) = 0.598139."""
     replies = replies_of([-2.0, -6.0], [1, 1], [-5.0, -5.0])
     empty = RunningMean.empty(replies.logp)
     rows, (good, bad) = ob.bco(replies, desirable=torch.tensor([True, False]), state=(empty, empty))
