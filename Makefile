@@ -57,6 +57,7 @@ bench: setup  ## run the benchmarks, or those that ONLY= names
 	else echo "There are no benchmarks yet: they come with the engine."; fi
 
 docs: setup  ## build the pages into docs/_build/html; warnings are errors
+	@rm -rf docs/_build
 	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 

@@ -386,6 +386,31 @@ def test_metrics_of_parts_add_up() -> None:
         assert not metric.sum.requires_grad
 
 
+def test_metrics_of_rankings_by_counting() -> None:
+    record, _, _ = make(ob.plackett_luce, seed=8)
+    metrics = ob.ranking_metrics(record, beta=2.0)
+    right, pairs = 0.0, 0
+    for row in range(len(record)):
+        here = record.mask[row].nonzero()[:, 0].tolist()
+        for i, j in itertools.permutations(here, 2):
+            if record.utility[row, i] > record.utility[row, j]:
+                pairs += 1
+                right += float(record.ratio[row, i] > record.ratio[row, j])
+    assert metrics["rewards/accuracies"].count.item() == pairs
+    assert metrics["rewards/accuracies"].mean.item() == pytest.approx(right / pairs)
+    torch.testing.assert_close(
+        metrics["rewards/chosen"].sum, 2 * record.ratio.masked_fill(~record.best, 0.0).sum().detach()
+    )
+
+
+def test_metrics_of_shown_tokens() -> None:
+    tokens, _ = tokens_of([2, 3])
+    metrics = ob.nll_metrics(tokens)
+    assert metrics["nll_loss"].mean.item() == pytest.approx(-tokens.logp.mean().item())
+    assert metrics["nll_sequence"].mean.item() == pytest.approx(-tokens.logp.sum().item() / 2)
+    assert metrics["num_tokens"].sum.item() == 5
+
+
 def test_a_tie_is_half_right() -> None:
     maker = Maker(seed=3)
     side = maker.replies()

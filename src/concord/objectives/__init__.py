@@ -89,7 +89,9 @@ from concord.objectives.methods import (
 )
 from concord.objectives.metrics import (
     Metric,
+    nll_metrics,
     pair_metrics,
+    ranking_metrics,
     reply_metrics,
     reward_metrics,
     rollout_metrics,
@@ -318,6 +320,7 @@ __all__ = [
     "modpo",
     "nca",
     "nca_pair",
+    "nll_metrics",
     "orpo",
     "overlong_penalty",
     "pair_metrics",
@@ -330,6 +333,7 @@ __all__ = [
     "pro",
     "psi_po",
     "r_dpo",
+    "ranking_metrics",
     "redistribute_by_value",
     "redistribute_by_weight",
     "reinforce",

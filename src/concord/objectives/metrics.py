@@ -14,7 +14,9 @@ from concord.tensors import (
     Pairs,
     PerPair,
     PerReply,
+    Ranked,
     ReferencedPairs,
+    ReferencedRanked,
     ReferencedReplies,
     ReferencedTokens,
     Replies,
@@ -23,12 +25,15 @@ from concord.tensors import (
     Rollouts,
     Scalar,
     StepLogits,
+    Tokens,
     Values,
 )
 
 __all__ = [
     "Metric",
+    "nll_metrics",
     "pair_metrics",
+    "ranking_metrics",
     "reply_metrics",
     "reward_metrics",
     "rollout_metrics",
@@ -86,6 +91,28 @@ def pair_metrics(pairs: Pairs, *, beta: float = 0.1, per_token: bool = False) ->
     if isinstance(pairs, ReferencedPairs):
         metrics |= {"logps/ref_chosen": _of(pairs.chosen.ref), "logps/ref_rejected": _of(pairs.rejected.ref)}
     return metrics
+
+
+def ranking_metrics(ranked: Ranked, *, beta: float = 0.1, per_token: bool = False) -> Mapping[str, Metric]:
+    """How often implicit rewards order two replies of a row as their utilities do, and the best one's reward."""
+    values = ranked.ratio if isinstance(ranked, ReferencedRanked) else ranked.logp
+    reward = beta * (values / ranked.length.clamp(min=1) if per_token else values).detach()
+    gap = reward[:, :, None] - reward[:, None, :]
+    return {
+        "rewards/accuracies": _of((gap > 0).to(gap.dtype) + (gap == 0).to(gap.dtype) / 2, ranked.better),
+        "rewards/margins": _of(gap, ranked.better),
+        "rewards/chosen": _of(reward, ranked.best),
+        "logps/chosen": _of(ranked.logp, ranked.best),
+    }
+
+
+def nll_metrics(tokens: Tokens) -> Mapping[str, Metric]:
+    """Negative log-likelihood a token and a reply, and the number of tokens."""
+    return {
+        "nll_loss": _of(-tokens.logp),
+        "nll_sequence": _of(-tokens.sum(tokens.logp)),
+        "num_tokens": _of(tokens.length.to(tokens.logp.dtype)),
+    }
 
 
 def reply_metrics(

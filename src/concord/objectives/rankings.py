@@ -151,6 +151,7 @@ def exo_ranked(ranked: ReferencedRanked, *, beta: float = 0.5, beta_r: float = 0
     beta_r: temperature of the reward
     minimises: reverse KL(policy, ref exp(u / (beta beta_r))) over the sampled replies
     optimum: ref exp(r / (beta beta_r))
+    peers: EXO-rw in the paper
     """
     q = _log_softmax(beta * ranked.ratio, ranked.mask)
     return _row_sum(q.exp() * (q - _log_softmax(ranked.utility / beta_r, ranked.mask)), ranked.mask)
