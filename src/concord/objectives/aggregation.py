@@ -19,8 +19,9 @@ __all__ = [
 def step_aggregate(
     steps: StepLogits, *, how: Literal["min", "prod", "last", "mean", "geometric_mean", "log_prod"] = "min"
 ) -> PerReply:
-    """One score for a solution from the probabilities of its steps. A reply without steps scores one, the
-    most there is: drop such replies before the best is chosen.
+    """One score for a solution from the probabilities of its steps.
+
+    A reply without steps scores one, the most there is: drop such replies before the best is chosen.
 
     paper: Lightman et al. 2023, arXiv 2305.20050 (min, prod)
     how: the least, the product (or its log), the last, or a mean of the steps' probabilities

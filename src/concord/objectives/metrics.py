@@ -94,7 +94,7 @@ def pair_metrics(pairs: Pairs, *, beta: float = 0.1, per_token: bool = False) ->
 
 
 def ranking_metrics(ranked: Ranked, *, beta: float = 0.1, per_token: bool = False) -> Mapping[str, Metric]:
-    """How often implicit rewards order two replies of a row as their utilities do, and the best one's reward."""
+    """How often implicit rewards order two replies of a row as their utilities do, and the best's reward."""
     values = ranked.ratio if isinstance(ranked, ReferencedRanked) else ranked.logp
     reward = beta * (values / ranked.length.clamp(min=1) if per_token else values).detach()
     gap = reward[:, :, None] - reward[:, None, :]
