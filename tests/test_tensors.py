@@ -1,5 +1,8 @@
 """Records: what they name, how they are cut into rows, and that wrong shapes are caught."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,3 +223,61 @@ def test_what_the_top_k_leave_out() -> None:
     everything = TopK(index=t([[0, 1, 2, 3]]), logp=p.log())
     assert everything.rest.exp().item() < 1e-6
     assert everything.rest.isfinite().all()
+
+
+# --- without the checker of shapes, as everyone runs it ---------------------------------------------------
+
+WITHOUT_CHECKER = """
+import torch
+from concord.errors import InputError
+from concord.objectives import dpo, r_dpo
+from concord.tensors import Groups, PairValues, Pairs, Ranked, ReferencedPairs
+from concord.tensors import ReferencedReplies, Replies, Tokens
+
+t = torch.tensor
+two = t([-1.0, -2.0])
+bad = [
+    lambda: Replies(t([[-1.0], [-2.0]]), t([3, 4])),
+    lambda: Replies(two, t([3])),
+    lambda: Replies(two, t([3, 0])),
+    lambda: ReferencedReplies(two, t([3, 4]), t([-1.0])),
+    lambda: ReferencedReplies(torch.zeros(2, 3), torch.ones(2, 3), torch.zeros(2, 3)),
+    lambda: Pairs(Replies(two, t([3, 4])), Replies(t([-1.0]), t([3]))),
+    lambda: PairValues(two, t([1.0])),
+    lambda: Ranked(logp=torch.zeros(2, 3), length=torch.ones(2, 3), utility=torch.zeros(3)),
+    lambda: Tokens(logp=two, owner=t([0]), num_replies=1),
+    lambda: Tokens(logp=two, owner=t([0, 1]), num_replies=1),
+    lambda: Tokens(logp=two, owner=t([1, 0]), num_replies=2),
+]
+for number, make in enumerate(bad):
+    try:
+        make()
+    except InputError as error:
+        assert "to do:" in str(error), error
+    else:
+        raise AssertionError(f"{number} was taken")
+
+small = [ReferencedReplies(two, t(n, dtype=torch.uint8), two) for n in ([5, 5], [7, 7])]
+wide = [ReferencedReplies(two, t(n), two) for n in ([5, 5], [7, 7])]
+assert torch.equal(r_dpo(ReferencedPairs(*small)), r_dpo(ReferencedPairs(*wide)))
+assert abs(Groups(t([1, 0, 1]), t([0, 0, 0]), 1).mean[0] - 2 / 3) < 1e-6
+assert dpo(ReferencedPairs(ReferencedReplies(t([-1, -2]), t([3, 4]), two), small[0])).dtype == torch.float32
+
+
+def loss(logp, ref):
+    side = ReferencedReplies(logp, t([3, 4]), ref)
+    return dpo(ReferencedPairs(side, side)).sum()
+
+
+explained = torch._dynamo.explain(loss)(two, two)
+assert explained.graph_break_count == 0, explained.break_reasons
+meta = two.to("meta")
+assert ReferencedReplies(meta, t([3, 4]).to("meta"), meta).ratio.is_meta
+"""
+
+
+def test_records_check_themselves(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CHECKER], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -9,11 +9,21 @@ thousand bfloat16 log-probabilities is off by a whole nat.
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
-import torch
-from jaxtyping import Bool, Float, Int, Real
-from torch import Tensor
+from concord.errors import NOTHING, InputError, Said, UnavailableError, explain
 
-from concord.errors import InputError, explain
+try:
+    import torch
+    from jaxtyping import Bool, Float, Int, Real
+    from torch import Tensor
+except ModuleNotFoundError as missing:
+    raise UnavailableError(
+        explain(
+            f"the mathematics of training needs {missing.name}, which is not installed",
+            found=NOTHING,
+            accepted="an environment with the extra `train`",
+            do='pip install torch (the build for your machine), then pip install "concord-align[train]"',
+        )
+    ) from missing
 
 __all__ = [
     "Conditional",
@@ -116,12 +126,30 @@ class Record:
     """
 
     trained: ClassVar[tuple[str, ...]] = ()
+    _axes: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16):
-                object.__setattr__(self, f.name, value.float())
+            if isinstance(value, Tensor) and value.ndim > 0:
+                object.__setattr__(self, f.name, _taken_up(f.name, value, trained=f.name in self.trained))
+        self._check_rows()
+
+    def _check_rows(self) -> None:
+        """One number (or one table row) a row in every field: what would broadcast is refused, at no cost."""
+        rows = {f.name: value for f in fields(self) if _rows(value := getattr(self, f.name))}
+        if len({tuple(value.shape) for value in rows.values()}) > 1 or any(
+            value.ndim != self._axes for value in rows.values()
+        ):
+            raise InputError(
+                explain(
+                    f"the fields of {type(self).__name__} differ in shape",
+                    found=Said(", ".join(f"{name} {list(value.shape)}" for name, value in rows.items())),
+                    accepted="the same shape for all: "
+                    + ("[rows]" if self._axes == 1 else "[rows, replies]"),
+                    do="give every row one value in every field",
+                )
+            )
 
     def __len__(self) -> int:
         values = (getattr(self, f.name) for f in fields(self))
@@ -130,6 +158,21 @@ class Record:
     def rows(self: Same, index: slice | Tensor) -> Same:
         """The record of some of its rows; what all rows share is kept as it is."""
         return replace(self, **{f.name: _take(getattr(self, f.name), index) for f in fields(self)})
+
+
+def _can_look(value: Tensor) -> bool:
+    """Whether values may be read: not while a graph is traced, and not where there are none."""
+    return not (torch.compiler.is_compiling() or value.is_meta)
+
+
+def _taken_up(name: str, value: Tensor, *, trained: bool) -> Tensor:
+    """The value in a type that can be reckoned in: no half precision, no integers where gradients go."""
+    if value.dtype in (torch.bfloat16, torch.float16):
+        return value.float()
+    if (trained or name in ("ref", "old", "reward", "utility", "label")) and not value.is_floating_point():
+        return value.float()
+    # Unsigned lengths would wrap when one is taken from another.
+    return value.long() if name == "length" and not value.is_floating_point() else value
 
 
 def _rows(value: Any) -> bool:
@@ -161,7 +204,7 @@ class Replies(Record):
         super().__post_init__()
         if self.mean_length is None:
             object.__setattr__(self, "mean_length", self.length.to(self.logp.dtype).mean())
-        if bool((self.length < 1).any()):
+        if _can_look(self.length) and bool((self.length < 1).any()):
             raise InputError(
                 explain(
                     "a reply has no token",
@@ -269,6 +312,8 @@ class Rewards(Record):
 class _Ranking(Record):
     """What records of K-way rows share: utilities, and a mask where a row has fewer than K replies."""
 
+    _axes = 2
+
     utility: PerRank
     mask: RankFlags = None  # type: ignore[assignment]
 
@@ -352,6 +397,17 @@ class Flat(Record):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not _can_look(self.owner) or not len(self.owner):
+            return
+        if int(self.owner.max()) >= self.num_replies:
+            raise InputError(
+                explain(
+                    "a value belongs to a reply that is not there",
+                    found=f"owner {int(self.owner.max())} of {self.num_replies} replies",
+                    accepted=f"owners 0 to {self.num_replies - 1}",
+                    do="count all replies in num_replies, empty ones too",
+                )
+            )
         if bool((self.owner[1:] < self.owner[:-1]).any()):
             raise InputError(
                 explain(
@@ -544,6 +600,8 @@ class Groups(Record):
 @dataclass(frozen=True)
 class TopK(Record):
     """The k likeliest tokens at each position and their log-probabilities; what is left is one bucket."""
+
+    _axes = 2
 
     index: TopIndex
     logp: TopLogps

@@ -622,6 +622,52 @@ def test_an_objective_of_a_user_s_own_is_checked() -> None:
         ob.check_objective(on_floats)
 
 
+@pytest.mark.parametrize("entry", [e for e in load() if e.kind == "objective"], ids=lambda e: e.name)
+def test_the_inputs_of_the_examples_fit(entry: Any) -> None:
+    record, inputs, _ = make(getattr(ob, entry.name), optional=True)
+    ob.check_inputs(getattr(ob, entry.name), record, inputs)
+
+
+def test_inputs_that_would_broadcast_are_refused() -> None:
+    pairs = Maker(seed=3).record(ReferencedPairs)
+    for wrong in (t([[1.0], [0.0], [1.0], [0.0], [1.0]]), t([1.0]), t(1.0), t([1, 0, 1, 0, 1])):
+        with pytest.raises(RecipeError, match="the input 'preference' of dpo does not fit its record"):
+            ob.check_inputs(ob.dpo, pairs, {"preference": wrong})
+    with pytest.raises(RecipeError, match="modpo needs the input 'margins'"):
+        ob.check_inputs(ob.modpo, pairs, {})
+    with pytest.raises(RecipeError, match="dpo does not take the input 'margins'"):
+        ob.check_inputs(ob.dpo, pairs, {"margins": pairs})
+    with pytest.raises(RecipeError, match="does not fit"):
+        ob.check_inputs(ob.modpo, pairs, {"margins": PairValues(t([1.0]), t([1.0]))})
+
+
+def test_a_sum_refuses_what_no_term_takes() -> None:
+    pairs = Maker(seed=3).record(ReferencedPairs)
+    with pytest.raises(RecipeError, match="no term of the sum takes 'beta'"):
+        ob.weighted_sum(dpo=(1.0, ob.dpo))(pairs, beta=30)
+    with pytest.raises(RecipeError, match="a sum of nothing"):
+        ob.weighted_sum()
+
+
+def test_whitening_equal_values_gives_zeros() -> None:
+    for value in (1000.1, 1e6 + 0.3, 1 / 3):
+        assert (ob.whiten(torch.full((7,), value)) == 0).all()
+    assert ob.whiten(t([5.0])).tolist() == [0.0]
+
+
+def test_rewards_of_zero_and_one_may_be_integers() -> None:
+    _, tokens, _, group = sampled()
+    whole = t([1, 0, 1, 0, 0, 1])
+    for name in ("grpo", "rloo"):
+        method = ob.find_method(name)
+        got = ob.method_advantage(method, tokens, reward=whole, group=group, resolve=resolve)
+        want = ob.method_advantage(method, tokens, reward=whole.float(), group=group, resolve=resolve)
+        assert torch.equal(got, want)
+    grpo = ob.find_method("grpo")
+    with pytest.raises(InputError, match="7 rewards"):
+        ob.method_advantage(grpo, tokens, reward=torch.arange(7.0), group=group, resolve=resolve)
+
+
 def test_bco_stands_on_what_it_has_seen() -> None:
     replies = Maker(seed=3).replies()
     state = ob.initial_state(ob.bco, like=replies.logp)

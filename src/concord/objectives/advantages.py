@@ -71,7 +71,9 @@ def whiten(values: PerToken, *, shift: bool = True, ddof: int = 1, eps: float = 
     eps: added to the variance
     peers: TRL and verl have ddof 1, OpenRLHF has 0
     """
-    mean = values.mean()
+    # The mean is taken above the lowest, so that equal values give exact zeros; see `Groups.mean`.
+    low = values.min() if len(values) else 0.0
+    mean = low + (values - low).mean()
     # One value alone has no spread: it is left where the mean puts it.
     variance = (values - mean).square().sum() / max(len(values) - ddof, 1)
     scaled = (values - mean) / (variance + eps).sqrt()

@@ -27,7 +27,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_t
 from torch import Tensor
 
 from concord import tensors
-from concord.errors import RecipeError, explain, nearest
+from concord.errors import NOTHING, RecipeError, explain, nearest
 from concord.tensors import Record, RunningMean
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Card",
     "Input",
     "Source",
+    "check_inputs",
     "check_objective",
     "counts",
     "coupled",
@@ -197,6 +198,50 @@ def check_objective(objective: Callable[..., Any]) -> Card:
                 )
             )
     return card
+
+
+def check_inputs(objective: Callable[..., Any], record: Any, inputs: Mapping[str, Any]) -> None:
+    """Refuse inputs that an objective lacks, does not take, or that would broadcast against its record.
+
+    Reads shapes only, so it costs nothing on a device; a loop calls it once a step.
+    """
+    card = check_objective(objective)
+    function = objective.func if isinstance(objective, partial) else objective
+    hints = get_type_hints(function)
+    wrong = sorted(set(inputs) - set(card.inputs)) + sorted(
+        set(card.inputs) - set(card.optional) - set(inputs)
+    )
+    if wrong:
+        raise RecipeError(
+            explain(
+                f"{card.name} {'does not take' if wrong[0] in inputs else 'needs'} the input {wrong[0]!r}",
+                found=", ".join(sorted(inputs)) or NOTHING,
+                accepted=", ".join(card.inputs) or "the record alone",
+                do="give the inputs that the objective names",
+            )
+        )
+    rows = len(record.owner) if isinstance(record, tensors.Flat) else len(record)
+    for name, value in inputs.items():
+        fits = not isinstance(value, Tensor) or (
+            isinstance(value, _plain(hints[name])) and len(value) == rows
+        )
+        if isinstance(value, tensors.PairValues):
+            fits = len(value) == rows
+        if not fits:
+            shape = value.chosen.shape if isinstance(value, tensors.PairValues) else value.shape
+            raise RecipeError(
+                explain(
+                    f"the input {name!r} of {card.name} does not fit its record",
+                    found=f"shape {list(shape)}, {getattr(value, 'dtype', 'two sides')}",
+                    accepted=f"{getattr(_plain(hints[name]), '__name__', name)} with {rows} rows",
+                    do="give one value for each row of the record",
+                )
+            )
+
+
+def _plain(hint: Any) -> Any:
+    """The type of an input that may be left out, without its None."""
+    return next((arg for arg in get_args(hint) if arg is not type(None)), hint) if get_origin(hint) else hint
 
 
 def initial_state(objective: Callable[..., Any], *, like: Tensor) -> Any:

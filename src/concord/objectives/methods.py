@@ -14,9 +14,9 @@ from typing import Any, get_type_hints
 from torch import Tensor
 
 from concord import tensors
-from concord.errors import InputError, NotFoundError, RecipeError, explain, nearest
+from concord.errors import NOTHING, InputError, NotFoundError, RecipeError, explain, nearest
 from concord.objectives.contract import Card, describe
-from concord.tensors import Groups, PerReply, PerToken, Record, ReplyIndex, Scalar, Tokens
+from concord.tensors import Groups, PerToken, Record, ReplyIndex, Scalar, Tokens
 
 __all__ = [
     "METHODS",
@@ -305,7 +305,7 @@ def method_advantage(
     method: Method,
     tokens: Tokens,
     *,
-    reward: PerReply,
+    reward: Tensor,
     group: ReplyIndex,
     inputs: Mapping[str, Any] | None = None,
     resolve: Resolve,
@@ -325,6 +325,17 @@ def method_advantage(
                 do="give an empty reply its stop token, or drop it together with its reward",
             )
         )
+    if not len(tokens) == len(reward) == len(group):
+        raise InputError(
+            explain(
+                "rewards, prompts and replies differ in number",
+                found=f"{len(reward)} rewards, {len(group)} prompts' places, {len(tokens)} replies",
+                accepted="one reward and one place for each reply",
+                do="drop replies that were not scored from all three",
+            )
+        )
+    if not reward.is_floating_point():
+        reward = reward.float()
     call = _Caller(inputs, resolve)
     for step in method.bonus:
         reward = reward + call(step.name, tokens.length, knobs=step.knobs)
@@ -400,13 +411,29 @@ def weighted_sum(**terms: tuple[float, Callable[..., Any]]) -> Callable[..., Any
     Knobs are bound beforehand with functools.partial. Where a term carries state, `state` is a mapping
     from the term's name to its state, and comes back after the losses.
     """
+    if not terms:
+        raise RecipeError(
+            explain(
+                "a sum of nothing", found=NOTHING, accepted="one term or more", do="name=(weight, objective)"
+            )
+        )
     cards = {name: describe(term) for name, (_, term) in terms.items()}
     widest = _common_record(cards)
+    known = {taken for card in cards.values() for taken in card.inputs} - {"state"}
     with_state = {name for name, card in cards.items() if "state" in card.inputs}
 
     def summed(record: Record, *, state: Mapping[str, Any] | None = None, **inputs: Any) -> Any:
         total: Any = 0.0
         after: dict[str, Any] = {}
+        if unknown := sorted(set(inputs) - known):
+            raise RecipeError(
+                explain(
+                    f"no term of the sum takes {unknown[0]!r}",
+                    found=unknown[0],
+                    accepted=nearest(unknown[0], known) if known else "the record alone",
+                    do="bind knobs with functools.partial when the sum is made; correct the name of an input",
+                )
+            )
         for name, (weight, term) in terms.items():
             taken = {k: v for k, v in inputs.items() if k in cards[name].inputs}
             if name in with_state:
