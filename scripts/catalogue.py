@@ -42,7 +42,7 @@ MENUS: Mapping[str, tuple[str, str]] = {
     "reductions": ("reduction", "reductions"),
     "divergences": ("divergence", "divergences"),
     "theory": ("theory", "theory"),
-    "methods": ("method", "combinations"),
+    "running": ("method", "combinations"),
 }
 """Kind and family of what each module holds, in the order of the catalogue."""
 
@@ -62,7 +62,7 @@ KINDS: Mapping[str, str] = {
 }
 """Functions that are not of their module's kind."""
 
-NO_MENU = ("contract", "metrics")
+NO_MENU = ("contract", "methods", "metrics")
 """Modules that hold no menu: what keeps the package together, and what is measured beside every loss."""
 
 STAGES = ("keep", "bonus", "shaping", "advantage")

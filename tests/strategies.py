@@ -196,11 +196,11 @@ all_views: SearchStrategy[views.View] = items().map(views.view)
 
 samplings = st.builds(
     Sampling,
-    temperature=numbers,
-    top_p=numbers,
-    top_k=optional(counts),
-    max_tokens=optional(counts),
-    stop=tuples(texts),
+    temperature=st.floats(0, allow_infinity=False),
+    top_p=st.floats(0, 1, exclude_min=True),
+    top_k=optional(st.integers(1, 10**12)),
+    max_tokens=optional(st.integers(1, 10**12)),
+    stop=tuples(st.text(min_size=1, max_size=12)),
     seed=optional(counts),
     top_logps=counts,
 )

@@ -2,12 +2,15 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from concord import catalogue
 from concord.catalogue import Entry, find, load, named, search
-from concord.errors import NotFoundError
+from concord.cli import main
+from concord.errors import NotFoundError, UnavailableError
 
 
 def test_what_is_read_is_what_is_written() -> None:
@@ -121,3 +124,23 @@ def test_infinity_is_a_number_here_and_text_in_the_file() -> None:
     spelled = Entry(**{**{f: getattr(entry, f) for f in Entry.__slots__}, "knobs": {"cap": knob}}).as_data()
     assert spelled["knobs"]["cap"]["default"] == "Infinity"
     json.dumps(spelled, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "[", "[]", "{}", "3", "null", "[3]", '[{"name": "dpo"}]', '{"a": 1}']
+)
+def test_a_damaged_catalogue_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    monkeypatch.setattr(catalogue, "FILE", tmp_path / "methods.json")
+    if text is not None:
+        catalogue.FILE.write_text(text)
+    load.cache_clear()
+    try:
+        with pytest.raises(
+            UnavailableError, match=r"methods\.json is missing or damaged; .*reinstall concord-align"
+        ):
+            load()
+        assert CliRunner().invoke(main, ["methods"]).exit_code == 2
+    finally:
+        load.cache_clear()

@@ -241,3 +241,12 @@ for number in range(40):
 print(len(seen))
 """
     assert int(run_script(program, tmp_path)) > 1
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(errno.ENOTDIR, "look at the path"), (errno.EMFILE, "ulimit -n"), (errno.ENOLCK, "system with locks")],
+)
+def test_each_trouble_has_its_sentence(number: int, text: str) -> None:
+    said = durable.disk_message(OSError(number, os.strerror(number)), doing="writing", kept="all is kept")
+    assert text in said

@@ -56,6 +56,18 @@ def test_what_was_found_is_shown_as_it_is(found: object, text: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "found",
+    ["x" * 100_000, ["y"] * 9999, Said("z" * 9999), 10**5000],
+    ids=["text", "list", "said", "number"],
+)
+def test_what_is_long_is_cut_short(found: object) -> None:
+    text = explain("wrong", found=found, accepted="1", do="mend")
+    assert len(text) < 300
+    assert "... of " in text or "too long to show" in text
+    assert text.endswith("; accepted: 1; to do: mend.")
+
+
 def explanations() -> Iterator[tuple[str, ast.Call]]:
     """Every call of `explain` in the source, and where it stands."""
     for path in sorted(SOURCE.rglob("*.py")):
@@ -86,3 +98,10 @@ def test_every_message_has_its_four_parts() -> None:
 )
 def test_nearest_lists_all_and_guesses_one(name: str, names: list[str], text: str) -> None:
     assert nearest(name, names) == text
+
+
+def test_of_many_names_the_first_are_listed() -> None:
+    names = [f"name{number:03}" for number in range(500)]
+    text = nearest("nam499", names)
+    assert text.startswith("name000, name001, ")
+    assert text.endswith("name019 and 480 more (did you mean 'name499'?)")

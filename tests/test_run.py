@@ -1,10 +1,12 @@
 """A run: one identity, one directory, one writer; what it recorded is whole after any crash."""
 
 import errno
+import gc
 import json
 import logging
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -246,7 +248,9 @@ def test_leaving_a_running_run_says_why(
 
 def test_a_held_run_names_its_holder(tmp_path: Path) -> None:
     with start(tmp_path) as run:
-        with pytest.raises(RunError, match=rf"in use by process {os.getpid()} on .*; to do: wait"):
+        with pytest.raises(
+            RunError, match=rf"in use by process {os.getpid()} on .*; to do: this process already has it open"
+        ):
             start(tmp_path)
         assert run.writable
         with start(tmp_path, beta=0.2) as other:
@@ -499,3 +503,59 @@ def test_a_run_is_found_by_directory_name_or_digits(tmp_path: Path) -> None:
             find_run(tmp_path, stronger.id[:3])
     with pytest.raises(NotFoundError, match="nothing yet"):
         find_run(tmp_path / "none", "sft")
+
+
+# What a hostile tester found.
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_run_deleted_while_open_says_so(tmp_path: Path, replaced: bool, caplog: Any) -> None:
+    def delete(run: Run) -> None:
+        shutil.rmtree(run.path)
+        if replaced:
+            start(tmp_path).close()
+
+    with pytest.raises(RunError, match="was deleted while it was in use"), start(tmp_path) as run:  # noqa: PT012
+        run.mark("running")
+        run.append_metrics({"step": 1})
+        delete(run)
+        for write in (
+            lambda: run.append_metrics({"step": 2}),
+            lambda: run.mark("finished"),
+            lambda: run.write_results([]),
+        ):
+            with pytest.raises(RunError, match="was deleted while it was in use"):
+                write()
+    if replaced:
+        assert Run(run.path).status().state == "new"
+        assert list(Run(run.path).read_metrics()) == []
+    with pytest.raises(ZeroDivisionError), start(tmp_path) as run:  # noqa: PT012
+        run.mark("running")
+        delete(run)
+        raise ZeroDivisionError
+    assert "was deleted while it was in use" in caplog.text
+
+
+def test_a_dropped_run_lets_go_of_its_lock(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    with pytest.raises(RunError, match="this process already has it open: close it, or use `with`"):
+        start(tmp_path)
+    del run
+    gc.collect()
+    start(tmp_path).close()
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "status.json"])
+@pytest.mark.parametrize(
+    "text", ["[]", "3", "null", '{"x":1}', '{"state":"zzz"}', '{"state":["new"]}', "", "{"]
+)
+def test_a_malformed_file_spoils_its_own_run_only(tmp_path: Path, file: str, text: str, caplog: Any) -> None:
+    with start(tmp_path) as spoilt, start(tmp_path, name="other"):
+        pass
+    (spoilt.path / file).write_text(text)
+    assert [run.name for run in all_runs(tmp_path)] == ["other"]
+    assert file in caplog.text
+    with pytest.raises(RunError, match=file):
+        Run(spoilt.path).status()
+    with pytest.raises(RunError, match=file):
+        start(tmp_path)

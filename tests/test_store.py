@@ -1,6 +1,7 @@
 """The content store: what was kept comes back right, or not at all, whatever happens to disk and process."""
 
 import errno
+import gc
 import hashlib
 import json
 import logging
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -744,3 +746,20 @@ def test_where_the_store_is_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert default_root() == tmp_path / "Library" / "Caches" / "concord"
     monkeypatch.setenv("CONCORD_CACHE", "~/mine")
     assert default_root() == tmp_path / "mine"
+
+
+def test_a_dropped_store_lets_go_of_its_files(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.put(KEYS[0], b"x")
+    files = weakref.ref(store._segments)  # pyright: ignore[reportPrivateUsage]
+    before = len(os.listdir("/dev/fd"))
+    del store
+    gc.collect()
+    assert files() is None
+    assert len(os.listdir("/dev/fd")) == before - 2
+
+
+@pytest.mark.parametrize("cap", [0, 48, True, 1e6, math.nan, "9"])
+def test_a_cap_below_one_record_is_refused(tmp_path: Path, cap: Any) -> None:
+    with pytest.raises(InputError, match="holds one record"):
+        Store(tmp_path / "store", cap=cap)

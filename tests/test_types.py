@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import FrozenInstanceError
 from math import inf, nan
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -101,7 +102,7 @@ CONTRADICTIONS: list[tuple[tuple[tuple[Message, ...], ...], Utilities, str]] = [
     ((A, B), Preference(strength=-1.0), "the strength of a preference is a margin; found -1.0"),
     ((A, B), Preference(strength=inf), "the strength of a preference is a margin; found inf"),
     ((A, B), Preference(0.5, strength=1.0), "a tie has a strength; found 1.0"),
-    ((A, B), Preference(scores=(1.0, nan)), "a score is not a number; found (1.0, nan)"),
+    ((A, B), Preference(scores=(1.0, nan)), "a score is not a number; found nan"),
     ((A, B), Preference(0.5, (1, 1)), "the votes say nothing; found (1, 1)"),  # type: ignore[arg-type]
     ((A, B), Ratings((None, None), {"wit": (None, None)}), "a rating scores nothing; found nothing"),
     ((A, B), Preference(0.5, (0, 0, 0)), "the votes say nothing; found (0, 0, 0)"),
@@ -112,9 +113,9 @@ CONTRADICTIONS: list[tuple[tuple[tuple[Message, ...], ...], Utilities, str]] = [
     ((A, B), Ratings((1.0, 2.0), {"wit": (1.0,)}), "another number of scores; found {'wit': (1.0,)}"),
     ((A, B), Ratings((1.0, 2.0), {"wit": (1.0, nan)}), "a score is not a number"),
     ((A,), StepLabels((1.0, 0.0)), "steps and labels differ in number; found 2 labels; accepted: 1"),
-    ((A,), StepLabels((2.0,)), "a step label is out of range; found (2.0,)"),
+    ((A,), StepLabels((2.0,)), "a step label is out of range; found 2.0"),
     ((A,), TurnRewards((1.0, 1.0)), "turns and rewards differ in number; found 2 rewards; accepted: 1"),
-    ((A,), TurnRewards((nan,)), "a reward is not a number; found (nan,)"),
+    ((A,), TurnRewards((nan,)), "a reward is not a number; found nan"),
 ]
 
 
@@ -238,3 +239,103 @@ def test_the_protocols_tell_what_has_their_shape() -> None:
 
 def test_every_record_has_a_strategy() -> None:
     assert some.records_of_types() == set(some.RECORDS)
+
+
+def refused(make: Callable[[], object], says: str) -> None:
+    """Try what is to be refused in four parts."""
+    with pytest.raises(InputError) as caught:
+        make()
+    assert says in str(caught.value)
+    assert all(part in str(caught.value) for part in ("; found ", "; accepted: ", "; to do: "))
+
+
+def test_a_mapping_with_the_fields_of_a_message_is_one() -> None:
+    assert as_turns({"role": "user", "content": "hi"}) == (Message("user", "hi"),)
+    assert as_prompt([{"role": "user", "content": "hi", "name": "Eve"}, A[0]]).messages == (
+        Message("user", "hi", name="Eve"),
+        A[0],
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (None, "not something that is said; found None"),
+        (b"hi", "not something that is said; found b'hi'"),
+        (7, "not something that is said; found 7"),
+        (["hi"], "a turn of a list is not a message; found 'hi'"),
+        ([A[0], None], "a turn of a list is not a message; found None"),
+        ({"role": "user"}, "a message has no content; found 'role'"),
+        ({}, "a message has no role; found no field"),
+        ({"role": "user", "content": "hi", "text": "hi"}, "a message has no such field; found 'text'"),
+        ({"role": "user", "content": None}, "the content of a message is not text; found None"),
+        ({"role": "user", "content": (Text("a"), "b")}, "the content of a message is not text; found 'b'"),
+    ],
+)
+def test_what_is_never_said_is_refused(given: Any, says: str) -> None:
+    refused(lambda: as_turns(given), says)
+    refused(lambda: as_prompt(given), says)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"temperature": -0.5}, "temperature of a sampling is out of range; found -0.5"),
+        ({"temperature": nan}, "found nan"),
+        ({"temperature": "1"}, "found '1'"),
+        ({"temperature": True}, "found True"),
+        ({"top_p": 0}, "top_p of a sampling is out of range; found 0"),
+        ({"top_p": 1.5}, "found 1.5"),
+        ({"top_k": 0}, "top_k of a sampling is out of range; found 0"),
+        ({"max_tokens": 0}, "max_tokens of a sampling is out of range; found 0"),
+        ({"max_tokens": 2.5}, "found 2.5"),
+        ({"stop": "ab"}, "found 'ab'; accepted: a tuple of texts that are not empty; to do: write ('ab',)"),
+        ({"stop": ("",)}, "stop of a sampling"),
+        ({"top_logps": -1}, "top_logps of a sampling is out of range; found -1"),
+    ],
+)
+def test_a_sampling_must_be_possible(settings: dict[str, Any], says: str) -> None:
+    refused(lambda: Sampling(**settings), says)
+
+
+def test_an_ask_is_of_the_right_types() -> None:
+    wrong: Any
+    refused(lambda: Ask("2+2?"), "is not a Prompt; found '2+2?'")  # type: ignore[arg-type]
+    for wrong in (True, 1.5, "2", None):
+        refused(lambda wrong=wrong: Ask(Q, n=wrong), f"at least one reply; found {wrong!r}")
+    wrong = {"temperature": 1}
+    refused(lambda: Ask(Q, sampling=wrong), "is not a Sampling")
+    wrong = ("4",)
+    refused(lambda: Ask(Q, given=wrong), "a given reply is not a tuple of messages; found '4'")
+
+
+MISTYPED: list[tuple[Any, Any, Any, str]] = [
+    ("2+2?", (), None, "the prompt of an item is not a Prompt; found '2+2?'"),
+    (Q, None, None, "a reply is not a tuple of messages; found None"),
+    (Q, ("4",), None, "a reply is not a tuple of messages; found '4'"),
+    (Q, (A, ("5",)), None, "a reply is not a tuple of messages; found ('5',)"),
+    (Q, (A,), "good", "utilities of no known kind; found 'good'"),
+    (Q, (A,), Label, "utilities of no known kind"),
+    (Q, (A,), Label("yes"), "a label is neither true nor false; found 'yes'"),  # type: ignore[arg-type]
+    (Q, (A, B), Ranks((1, "2")), "a rank is not a whole number; found '2'"),  # type: ignore[arg-type]
+    (Q, (A, B), Ranks(None), "a rank is not a whole number; found None"),  # type: ignore[arg-type]
+    (Q, (A, B), Ratings(("1", 2)), "a score is not a number; found '1'"),  # type: ignore[arg-type]
+    (Q, (A, B), Ratings((1.0, 10**400)), "a score is not a number"),
+    (Q, (A, B), Ratings((1.0, 2.0), None), "the aspects have no names"),  # type: ignore[arg-type]
+    (Q, (A, B), Preference("1"), "a preference is a probability; found '1'"),  # type: ignore[arg-type]
+    (Q, (A, B), Preference(None), "a preference is a probability; found None"),  # type: ignore[arg-type]
+    (Q, (A, B), Preference(1.0, 3), "the votes say nothing; found 3"),  # type: ignore[arg-type]
+    (Q, (A, B), Preference(1.0, (1, "0", 0)), "the votes say nothing"),  # type: ignore[arg-type]
+    (Q, (A, B), Preference(scores=(1.0,)), "not those of two replies"),  # type: ignore[arg-type]
+    (Q, (A, B), Preference(scores=(1.0, 10**400)), "a score is not a number"),
+    (Q, (A, B), Preference(strength="2"), "is a margin; found '2'"),  # type: ignore[arg-type]
+    (Q, (A,), StepLabels(("1",)), "a step label is not a number; found '1'"),  # type: ignore[arg-type]
+    (Q, (A,), TurnRewards(5), "a reward is not a number; found 5"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("prompt", "replies", "utilities", "says"), MISTYPED)
+def test_an_item_is_of_the_right_types(prompt: Any, replies: Any, utilities: Any, says: str) -> None:
+    refused(lambda: Item(prompt, replies, utilities, origin=Origin("prefs.jsonl", 7)), says)
+    with pytest.raises(InputError, match=r"^prefs\.jsonl:7: "):
+        Item(prompt, replies, utilities, origin=Origin("prefs.jsonl", 7))

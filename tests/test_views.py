@@ -211,9 +211,9 @@ CONTRADICTIONS: list[tuple[Callable[[], object], str]] = [
     (lambda: Steps.of("q", "abc", [1, 0, 1]), "steps in one text; found 'abc'"),
     (lambda: Steps.of("q", [], []), "a reply is empty"),
     (lambda: Steps.of("q", ["a", "b"], [1]), "steps and labels differ in number; found 1 labels"),
-    (lambda: Steps.of("q", ["a", "b"], [1, 7]), "a step label is out of range; found (1, 7)"),
+    (lambda: Steps.of("q", ["a", "b"], [1, 7]), "a step label is out of range; found 7"),
     (lambda: Trajectory.of("q", [REPLY, AGAIN], [1.0]), "turns and rewards differ in number"),
-    (lambda: Trajectory.of("q", "a", [nan]), "a reward is not a number; found (nan,)"),
+    (lambda: Trajectory.of("q", "a", [nan]), "a reward is not a number; found nan"),
     (lambda: split_shared_prefix([REPLY], [REPLY]), "share no prompt; found ('assistant', 'assistant')"),
     (lambda: split_shared_prefix([USER, REPLY], [AGAIN, REPLY]), "share no prompt; found ('user', 'user')"),
     (lambda: split_shared_prefix([], [USER, REPLY]), "share no prompt; found ('user',)"),
@@ -572,3 +572,49 @@ def test_every_utility_is_kept_or_mentioned(kind: type, data: st.DataObject) -> 
 def test_converting_twice_changes_nothing_more(item: Item) -> None:
     for to, made in convertible(item):
         assert all(TO[to](one) == Converted((one,)) for one in made.items)
+
+
+# --- wrong types ------------------------------------------------------------------------------------------
+
+NONE: Any = None
+
+
+def wrongly(value: Any) -> Any:
+    """A value of whatever type, where another one is wanted."""
+    return value
+
+
+MISTYPED: list[tuple[Callable[[], object], str]] = [
+    (lambda: Comparison.of("q", NONE, "b"), "not something that is said; found None"),
+    (lambda: Comparison.of("q", "a", "b", votes=(1, 0, 0), preference=wrongly("1")), "votes differ"),
+    (lambda: Candidates.of("q", NONE), "not a list of replies; found None"),
+    (lambda: Candidates.of("q", ["a", NONE]), "not something that is said; found None"),
+    (lambda: Ranking.of("q", ["a", "b"], ranks=wrongly(7)), "not a list of ranks; found 7"),
+    (lambda: Ranking.of("q", ["a", "b"], ranks=wrongly([1, "2"])), "a rank is not a whole number; found '2'"),
+    (lambda: Rating.of("q", ["a", "b"], NONE), "not a list of scores; found None"),
+    (lambda: Rating.of("q", ["a", "b"], wrongly("12")), "not a list of scores; found '12'"),
+    (lambda: Rating.of("q", ["a"], [1], aspects=wrongly({"wit": 3})), "not a list of scores; found 3"),
+    (lambda: Steps.of("q", wrongly(["a", 5]), [1, 0]), "a step is not a text; found 5"),
+    (lambda: Trajectory.of("q", [REPLY], NONE), "not a list of rewards; found None"),
+]
+
+
+@pytest.mark.parametrize(("make", "says"), MISTYPED, ids=[says for _, says in MISTYPED])
+def test_wrong_types_are_refused_in_four_parts(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make()
+    assert says in str(caught.value)
+    assert four_parts(caught.value)
+
+
+@pytest.mark.parametrize("threshold", [nan, "0.5", True, [1]])
+def test_a_threshold_is_a_number(threshold: Any) -> None:
+    rated = Rating.of("q", ["a", "b"], [1.0, 0.0]).item()
+    for make in (
+        lambda: convert([], to="judgement", threshold=threshold),
+        lambda: to_judgements(rated, threshold=threshold),
+        lambda: to_demonstrations(rated, threshold=threshold),
+    ):
+        with pytest.raises(InputError, match="a threshold is not a number") as caught:
+            make()
+        assert four_parts(caught.value)

@@ -399,3 +399,46 @@ def test_a_written_scorecard_validates(card: Scorecard) -> None:
 def test_sequences_in_free_json_come_back_as_lists() -> None:
     free: Sequence[JSON] = (1, (2, 3))
     assert wire.to_json(Item(as_prompt("x"), meta={"x": free}))["meta"] == {"x": [1, [2, 3]]}  # type: ignore[index,call-overload]
+
+
+# What a hostile tester found.
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize("line", [DEEP, '{"a": %s}' % ("9" * 5000), None, 3, ["{}"]])
+def test_what_python_will_not_read_is_refused_in_words(line: Any) -> None:
+    for cls in (Any, Item):
+        with pytest.raises(InputError, match=r"^file:1: .*; accepted: "):
+            wire.loads(cls, line, where="file:1")
+
+
+def test_what_python_will_not_write_is_refused_in_words() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (deep, 10**5000):
+        with pytest.raises(InputError, match="beyond the limits"):
+            wire.dumps(value, cls=Any)
+    with pytest.raises(InputError, match="too large"):
+        wire.dumps(10**5000, cls=float)
+
+
+def test_a_type_that_is_no_text_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown type"):
+        wire.from_json(Preference | Label, {"type": ["a"]})
+
+
+def test_a_byte_order_mark_is_no_matter() -> None:
+    line = "\ufeff" + wire.dumps(ITEM)
+    assert wire.loads(Item, line) == wire.loads(Item, line.encode()) == ITEM
+
+
+@pytest.mark.parametrize(
+    "hint", [list, list[int], set, dict[str, int], object, ITEM, 3, [], {}, None.__class__.mro]
+)
+def test_a_type_without_json_form_is_refused(hint: Any) -> None:
+    with pytest.raises(InputError, match="no JSON form is laid down"):
+        wire.from_json(hint, {})
+    with pytest.raises(InputError, match="no JSON form is laid down"):
+        wire.dumps([ITEM])

@@ -17,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
-from concord.errors import NotFoundError, explain, nearest
+from concord.errors import NotFoundError, Said, UnavailableError, explain, nearest
 
 __all__ = [
     "FILE",
@@ -127,7 +127,19 @@ class Entry:
 @functools.cache
 def load() -> tuple[Entry, ...]:
     """Read the whole catalogue, helpers included, in the order of the menus."""
-    return tuple(_entry(raw) for raw in cast("list[dict[str, Any]]", json.loads(FILE.read_text("utf-8"))))
+    try:
+        entries = tuple(
+            _entry(raw) for raw in cast("list[dict[str, Any]]", json.loads(FILE.read_text("utf-8")))
+        )
+        if not entries:
+            raise ValueError("it is empty")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        wrong = f"the catalogue {FILE} is missing or damaged"
+        found, do = Said(str(error)), "reinstall concord-align"
+        raise UnavailableError(
+            explain(wrong, found=found, accepted="the file as installed", do=do)
+        ) from error
+    return entries
 
 
 def _entry(raw: dict[str, Any]) -> Entry:
@@ -197,10 +209,11 @@ def find(name: str, *, kind: str = "") -> Entry:
 def named(name: str, *, kind: str = "") -> tuple[Entry, ...]:
     """All entries of a name, methods first; `SLiC-HF`, with capitals and a hyphen, is `slic_hf`."""
     plain = _plain(name)
-    found = [e for e in load() if e.name == plain and kind in ("", e.kind)]
+    of_kinds = _one_of("kind", kind, kinds())
+    found = [e for e in load() if e.name == plain and e.kind in of_kinds]
     if found:
         return tuple(sorted(found, key=lambda e: e.kind != "method"))
-    known = [e.name for e in load() if kind in ("", e.kind)]
+    known = [e.name for e in load() if e.kind in of_kinds]
     raise NotFoundError(
         explain(
             f"there is no {kind or 'method'} of this name",

@@ -15,8 +15,9 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from concord import wire
 from concord.errors import InputError, RunError, UnavailableError, explain
@@ -27,6 +28,7 @@ __all__ = [
     "lock",
     "publish_directory",
     "read_json",
+    "read_object",
     "recover_directory",
     "sync_directory",
     "unlock",
@@ -86,6 +88,15 @@ def disk_message(error: OSError, *, doing: str, kept: str) -> str:
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         accepted = "a place that may be written to"
         do = "give write permission there, or name another directory"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        accepted = "a path that can be a directory or file here"
+        do = "look at the path: something else stands there, or it is too long or leads in a circle"
+    elif error.errno in (errno.EMFILE, errno.ENFILE):
+        accepted = "fewer open files"
+        do = "close files, or raise the limit with `ulimit -n`"
+    elif error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
+        accepted = "a file system with locks"
+        do = "name a directory on another file system, a local disk for instance"
     else:
         accepted = "a disk that reads and writes"
         do = "look at the path and the disk (its log, its mount), then run the same command again"
@@ -151,6 +162,20 @@ def read_json(path: str | Path) -> Any:
         return wire.loads(Any, data, where=str(path))
     except InputError as error:
         raise RunError(f"{error} Or restore the file from a copy, or start the run anew.") from error
+
+
+def read_object(path: Path, texts: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a file that holds a JSON object in which these keys are texts."""
+    data: Any = read_json(path)
+    found: object = data
+    if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in texts):  # pyright: ignore
+        wrong, do = (
+            f"{path} is not what Concord wrote there",
+            "restore the file from a copy, or delete the run",
+        )
+        accepted = " and ".join(["an object", *map(repr, texts)])
+        raise RunError(explain(wrong, found=found, accepted=accepted, do=do))
+    return cast("dict[str, Any]", data)
 
 
 def publish_directory(filled: str | Path, final: str | Path) -> None:

@@ -90,6 +90,9 @@ class Said(str):
     __repr__ = str.__str__
 
 
+_LONGEST = 200  # characters of what was found that a message shows
+_MOST = 20  # names that a message lists
+
 NOTHING = Said("nothing")
 """For `found`, where the trouble is that there is nothing."""
 
@@ -98,15 +101,25 @@ def explain(wrong: str, *, found: object, accepted: str, do: str) -> str:
     """Join the four parts of a message: what is wrong, what was found, what is accepted, what to do.
 
     A found string is quoted, so that stray blanks can be seen; a description in words of one's own is
-    `Said`, and where there was nothing to be found, `found` is NOTHING.
+    `Said`, and where there was nothing to be found, `found` is NOTHING. Something long is cut short.
     """
     what, accepted, do = (part.rstrip(".") for part in (wrong, accepted, do))
-    return f"{what}; found {found!r}; accepted: {accepted}; to do: {do}."
+    return f"{what}; found {_shown(found)}; accepted: {accepted}; to do: {do}."
+
+
+def _shown(found: object) -> str:
+    try:
+        text = repr(found)
+    except ValueError:  # Python spells no whole number of more than some thousand digits
+        text = f"a {type(found).__name__} too long to show"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... of {len(text)} characters"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Say which known name was probably meant, and list them all: text for `accepted`."""
+    """Say which known name was probably meant, and list them, the first 20 of many: text for `accepted`."""
     known = sorted(names)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    listed = ", ".join(known) if known else "nothing yet"
+    listed = ", ".join(known[:_MOST]) if known else "nothing yet"
+    if len(known) > _MOST:
+        listed += f" and {len(known) - _MOST} more"
     return f"{listed} (did you mean {close[0]!r}?)" if close else listed

@@ -44,6 +44,7 @@ from concord.durable import (
     disk_message,
     lock,
     read_json,
+    read_object,
     sync_directory,
     write_all,
     write_bytes,
@@ -92,6 +93,7 @@ class Run:
     def __init__(self, path: str | Path) -> None:
         """Look at the run in an existing directory, without the right to write."""
         self.path = Path(path)
+        self._place = self.path.absolute()  # as `path`, whatever directory the process goes to
         missing = [name for name in ("manifest.json", "resolved.json") if not (self.path / name).is_file()]
         if missing:
             wrong = f"{path} is not a whole run directory: it has no {' and no '.join(missing)}"
@@ -99,11 +101,11 @@ class Run:
             accepted = "a directory with manifest.json and resolved.json"
             do = "name another directory, or delete this one and start again"
             raise RunError(explain(wrong, found=found or NOTHING, accepted=accepted, do=do))
-        self.manifest: dict[str, Any] = read_json(self.path / "manifest.json")
-        self.id = str(self.manifest.get("id"))
-        self.name = str(self.manifest.get("name"))
-        self._lock: int | None = None
-        self._metrics: int | None = None
+        self.manifest: dict[str, Any] = read_object(self.path / "manifest.json", ("id", "name"))
+        self.id, self.name = str(self.manifest["id"]), str(self.manifest["name"])
+        self._files: dict[str, int] = {}
+        # A run that is dropped without `close` must not keep its lock.
+        weakref.finalize(self, _close_all, self._files)
 
     @classmethod
     def open(
@@ -146,7 +148,7 @@ class Run:
         except BaseException:
             os.close(held)
             raise
-        run._lock = held
+        run._files["lock"] = held
         _open_runs.add(run)
         run._recover()
         return run
@@ -160,27 +162,30 @@ class Run:
     ) -> None:
         """Close; a run still `running` becomes `failed`, or `stopped` when nothing went wrong."""
         try:
-            if self._lock is not None and self.status().state == "running":
+            if self.writable:
+                self._check_writable()
+            if self.writable and self.status().state == "running":
                 if error is None:
                     self.mark("stopped", reason="closed before it was marked as finished")
                 else:
                     interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
                     reason = f"{type(error).__name__}: {error}"
                     self.mark("stopped" if interrupted else "failed", reason=reason)
+        except RunError as trouble:
+            if error is None:
+                raise
+            _log.warning("%s", trouble)  # what is on its way out matters more
         finally:
             self.close()
 
     def close(self) -> None:
         """Let go of the lock; what was recorded stays as it is."""
-        for file in (self._metrics, self._lock):
-            if file is not None:
-                os.close(file)
-        self._metrics = self._lock = None
+        _close_all(self._files)
 
     @property
     def writable(self) -> bool:
         """Whether this object holds the run's lock."""
-        return self._lock is not None
+        return "lock" in self._files
 
     @property
     def checkpoints(self) -> Path:
@@ -195,7 +200,7 @@ class Run:
     @property
     def resolved(self) -> dict[str, Any]:
         """The resolved settings, read from disk."""
-        return read_json(self.path / "resolved.json")
+        return read_object(self.path / "resolved.json")
 
     @property
     def recipe(self) -> str:
@@ -283,10 +288,19 @@ class Run:
             return wire.from_json(_Results, read_json(path), where=str(path))
 
     def _check_writable(self) -> None:
-        if self._lock is None:
+        if not self.writable:
             wrong, found = f"the run {self.path} is open for reading only", Said("no lock")
             do = "open it with Run.open, which takes its lock"
             raise RunError(explain(wrong, found=found, accepted="a run whose lock one holds", do=do))
+        ours = os.fstat(self._files["lock"])
+        try:
+            there = os.stat(self._place / "lock")
+            found = NOTHING if ours.st_nlink == 0 else Said("another run, or another lock file")
+        except OSError as error:
+            there, found = None, Said(error.strerror or "nothing")
+        if there is None or (ours.st_dev, ours.st_ino) != (there.st_dev, there.st_ino):
+            wrong, accepted = f"the run {self.path}: the run was deleted while it was in use", "its directory"
+            raise RunError(explain(wrong, found=found, accepted=accepted, do="open it again with Run.open"))
 
     @contextlib.contextmanager
     def _explained(self, doing: str) -> Generator[None]:
@@ -298,7 +312,10 @@ class Run:
 
     def _recorded(self) -> Status:
         path = self.path / "status.json"
-        return Status(**read_json(path)) if path.exists() else Status(state="new")
+        if not path.exists():
+            return Status(state="new")
+        with _on_reading():
+            return wire.from_json(Status, read_json(path), where=str(path))
 
     def _recover(self) -> None:
         """Put right what a dead process left; called with the lock."""
@@ -315,16 +332,21 @@ class Run:
 
     def _metrics_file(self) -> int:
         self._check_writable()
-        if self._metrics is None:
+        if "metrics" not in self._files:
             path = self.path / "metrics.jsonl"
             with self._explained("opening"):
-                self._metrics = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-                end = _last_line_end(self._metrics)
-                if end < os.fstat(self._metrics).st_size:
+                file = self._files["metrics"] = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+                end = _last_line_end(file)
+                if end < os.fstat(file).st_size:
                     _log.warning("%s: cut a torn last line", path)
-                    os.ftruncate(self._metrics, end)
+                    os.ftruncate(file, end)
                 sync_directory(self.path)
-        return self._metrics
+        return self._files["metrics"]
+
+
+def _close_all(files: dict[str, int]) -> None:
+    while files:
+        os.close(files.popitem()[1])
 
 
 @contextlib.contextmanager
@@ -433,13 +455,16 @@ def _hold(path: Path) -> int:
         try:
             holder = json.loads(os.pread(file, 4096, 0))
             who = Said(f"process {holder['pid']} on {holder['host']}")
+            ours = (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
         except (ValueError, KeyError, TypeError):
-            who = Said("another process")
+            who, ours = Said("another process"), False
     except BaseException:
         os.close(file)
         raise
     os.close(file)
     do = "wait until it has ended, or stop it; to do something else, change a setting or the name"
+    if ours:
+        do = "this process already has it open: close it, or use `with`"
     wrong, accepted = f"the run {path} is in use by {who}", "one writer at a time"
     raise RunError(explain(wrong, found=who, accepted=accepted, do=do))
 
@@ -460,8 +485,12 @@ def all_runs(root: str | Path) -> list[Run]:
     runs: list[Run] = []
     for path in sorted(Path(root).glob("*/manifest.json")):
         if not path.parent.name.startswith("."):
-            with contextlib.suppress(RunError):
-                runs.append(Run(path.parent))
+            try:
+                run = Run(path.parent)
+                run.status()  # so that whoever lists them can ask for it
+                runs.append(run)
+            except RunError as error:
+                _log.warning("left out of the list of runs: %s", error)
     return runs
 
 

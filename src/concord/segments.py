@@ -22,6 +22,7 @@ import secrets
 import struct
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -87,10 +88,12 @@ class Segments:
         self._generation = -1
         self._mutex = threading.RLock()
         self._process = os.getpid()
-        self._lock_file: int | None = None
+        self._lock_files: list[int] = []
+        # A store that is dropped without `close` must not keep its files.
+        weakref.finalize(self, _close_all, self._files, self._lock_files)
         with self._explained("opening"):
             self._lock_path = _claim(root)
-            self._lock_file = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._lock_files.append(os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o666))
         try:
             with self.locked("opening"):
                 pass
@@ -100,17 +103,13 @@ class Segments:
 
     def close(self) -> None:
         """Let go of all files and of the index."""
-        for file in (*self._files.values(), self._lock_file):
-            if file is not None:
-                os.close(file)
-        self._files.clear()
+        _close_all(self._files, self._lock_files)
         self.index.clear()
-        self._lock_file = None
 
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._lock_file is None
+        return not self._lock_files
 
     # The lock, and what others did meanwhile.
 
@@ -170,7 +169,8 @@ class Segments:
         try:
             yield
         except OSError as error:
-            what, kept = f"{doing} the store {self.root}", "what was stored earlier is kept"
+            kept = "nothing was changed" if doing == "opening" else "what was stored earlier is kept"
+            what = f"{doing} the store {self.root}"
             raise StoreError(disk_message(error, doing=what, kept=kept)) from error
 
     def _check_process(self) -> None:
@@ -178,15 +178,15 @@ class Segments:
         if os.getpid() != self._process:
             self._process = os.getpid()
             self._mutex = threading.RLock()
-            if self._lock_file is not None:
-                os.close(self._lock_file)
-                self._lock_file = os.open(self._lock_path, os.O_RDWR)
+            if self._lock_files:
+                os.close(self._lock_files.pop())
+                self._lock_files.append(os.open(self._lock_path, os.O_RDWR))
 
     def _open_lock(self) -> int:
-        if self._lock_file is None:
+        if not self._lock_files:
             wrong, found = f"the store {self.root} is closed", Said("a closed store")
             raise StoreError(explain(wrong, found=found, accepted="an open one", do="open it again"))
-        return self._lock_file
+        return self._lock_files[0]
 
     def _refresh(self) -> None:
         """Read what others appended, forget what they dropped, cut a torn tail."""
@@ -357,6 +357,13 @@ class Segments:
         file = self._open_lock()
         self._generation = os.fstat(file).st_size + 1
         os.ftruncate(file, self._generation)
+
+
+def _close_all(files: dict[int, int], locks: list[int]) -> None:
+    while files:
+        os.close(files.popitem()[1])
+    while locks:
+        os.close(locks.pop())
 
 
 def grouped(pairs: Iterable[tuple[bytes, bytes]], *, limit: int) -> Iterator[tuple[Records, int]]:

@@ -134,8 +134,9 @@ class Store:
 
     def __init__(self, root: str | Path, *, cap: int | None = None) -> None:
         """Open the store at `root`, creating it where there is nothing or an empty directory."""
-        if cap is not None and cap < 1:
-            wrong, accepted = "the cap of a store is not a positive number of bytes", "1 and above, or None"
+        if cap is not None and (type(cast(object, cap)) is not int or cap <= HEADER_BYTES):
+            wrong = "the cap of a store is not a number of bytes that holds one record"
+            accepted = f"a whole number above {HEADER_BYTES}, or None"
             do = "give a size in bytes, or None for no cap"
             raise InputError(explain(wrong, found=cap, accepted=accepted, do=do))
         self._cap = cap

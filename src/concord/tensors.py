@@ -399,22 +399,14 @@ class Flat(Record):
         super().__post_init__()
         if not _can_look(self.owner) or not len(self.owner):
             return
-        if int(self.owner.max()) >= self.num_replies:
+        falls = bool((self.owner[1:] < self.owner[:-1]).any())
+        if falls or int(self.owner.max()) >= self.num_replies:
             raise InputError(
                 explain(
-                    "a value belongs to a reply that is not there",
-                    found=f"owner {int(self.owner.max())} of {self.num_replies} replies",
-                    accepted=f"owners 0 to {self.num_replies - 1}",
-                    do="count all replies in num_replies, empty ones too",
-                )
-            )
-        if bool((self.owner[1:] < self.owner[:-1]).any()):
-            raise InputError(
-                explain(
-                    "the values of replies are mixed",
-                    found="an owner smaller than the one before it",
-                    accepted="all values of reply 0, then all of reply 1, and so on",
-                    do="sort the values by owner, keeping their order within a reply",
+                    "values do not stand with their replies",
+                    found="an owner smaller than the one before it" if falls else f"owner {self.owner.max()}",
+                    accepted=f"owners from 0 to {self.num_replies - 1}, all values of a reply together",
+                    do="sort values by owner, and count all replies in num_replies, empty ones too",
                 )
             )
 

@@ -20,7 +20,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum, Flag
 from functools import cache, cached_property
 from types import NoneType, UnionType
@@ -37,14 +37,17 @@ from typing import (
     overload,
 )
 
-from concord.errors import InputError, Said, explain, nearest
+from concord.errors import InputError, Said, nearest
+from concord.places import Place as _Place
+from concord.places import brief as _brief
+from concord.places import error as _error
+from concord.places import opening as _opening
+from concord.places import within_bounds as _within_bounds
 from concord.types import JSON, Scorecard
 
 __all__ = ["dumps", "from_json", "loads", "schema", "scorecard_schema", "to_json"]
 
 T = TypeVar("T")
-# A place in the data, as links to the place around it: built cheaply, spelled out only in an error.
-_Place: TypeAlias = "tuple[_Place | None, str | int]"
 _Defs: TypeAlias = dict[str, JSON]
 
 _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -56,7 +59,8 @@ _UNSAFE = re.compile("[\u0085\u2028\u2029\ud800-\udfff]")
 
 def to_json(value: object, *, cls: object = None) -> JSON:
     """Write a value as plain JSON. `cls` is its declared type, where that is wider than its own."""
-    return _codec(type(value) if cls is None else cls).write(value, (None, ""))
+    with _within_bounds(""):
+        return _outermost(type(value) if cls is None else cls).write(value, (None, ""))
 
 
 @overload
@@ -65,12 +69,14 @@ def from_json(cls: type[T], data: object, *, where: str = "") -> T: ...
 def from_json(cls: object, data: object, *, where: str = "") -> Any: ...
 def from_json(cls: Any, data: object, *, where: str = "") -> Any:
     """Read a value of type `cls`, a dataclass or a union of them; `where` (a file and line) opens errors."""
-    return _codec(cls).read(data, (None, where))
+    with _within_bounds(where):
+        return _outermost(cls).read(data, (None, where))
 
 
 def dumps(value: object, *, cls: object = None, indent: int | None = None) -> str:
     """Write a value as one line of JSONL, without the line end; with `indent` on many, for people."""
-    text = json.dumps(to_json(value, cls=cls), ensure_ascii=False, allow_nan=False, indent=indent)
+    with _within_bounds(""):
+        text = json.dumps(to_json(value, cls=cls), ensure_ascii=False, allow_nan=False, indent=indent)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -88,8 +94,12 @@ def loads(cls: Any, line: str | bytes, *, where: str = "") -> Any:
             raise _error((None, where), "a key is given twice", twice, "each key once", "remove one of them")
         return seen
 
+    if not isinstance(cast(object, line), str | bytes | bytearray):
+        raise _error((None, where), "not a line", _brief(line), "text or bytes", "give a line of JSONL")
     try:
-        data: object = json.loads(line, object_pairs_hook=once)
+        with _within_bounds(where):
+            text = line.removeprefix("\ufeff") if isinstance(line, str) else line
+            data: object = json.loads(text, object_pairs_hook=once)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         place = (None, where)
         found = _brief(line if isinstance(line, str) else line.decode(errors="replace"))
@@ -107,45 +117,6 @@ def schema(cls: type) -> dict[str, JSON]:
 def scorecard_schema() -> dict[str, JSON]:
     """The JSON Schema of a scorecard file."""
     return schema(Scorecard)
-
-
-# --- errors -----------------------------------------------------------------------------------------------
-
-
-def _error(place: _Place, wrong: str, found: object, accepted: str, do: str) -> InputError:
-    """The error for one place in the data."""
-    return InputError(_opening(place) + explain(wrong, found=found, accepted=accepted, do=do))
-
-
-def _opening(place: _Place) -> str:
-    """A place as it opens a message, spelled from the outside in; nothing for the outermost one."""
-    steps: list[str] = []
-    around: _Place | None = place
-    while around is not None:
-        around, step = around
-        outermost = around is None
-        steps.append(str(step) if outermost else f"[{step}]" if isinstance(step, int) else f".{step}")
-    *inner, where = steps
-    path = "".join(reversed(inner)).removeprefix(".")
-    return "".join(f"{part}: " for part in (where, path) if part)
-
-
-def _brief(data: object) -> object:
-    """What was found, short enough for a message."""
-    match data:
-        case str():
-            return data if len(data) <= 80 else data[:77] + "..."
-        case bool() | int() | float():
-            return data
-        case None:
-            return Said("null")
-        case Mapping():
-            keys = ", ".join(map(repr, cast(Mapping[object, object], data)))
-            return Said(f"an object with the keys {keys}" if keys else "an empty object")
-        case list() | tuple():
-            return Said(f"a list of {len(cast(Sequence[object], data))}")
-        case _:
-            return Said(f"a Python {type(data).__name__}")
 
 
 # --- one codec for each kind of hint ----------------------------------------------------------------------
@@ -233,11 +204,15 @@ class _Number(_Codec):
         return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
     def decode(self, data: Any, place: _Place) -> float:
+        if isinstance(data, str):
+            return _NUMBERS[data]
         try:
-            return _NUMBERS[data] if isinstance(data, str) else float(data)
+            return float(data)
         except OverflowError as error:
             do = "give a smaller number"
-            raise _error(place, "too large", Said(f"{len(str(data))} digits"), self.accepts, do) from error
+            raise _error(
+                place, "too large", Said(f"{int(math.log10(abs(data))) + 1} digits"), self.accepts, do
+            ) from error
 
 
 class _Bytes(_Codec):
@@ -457,7 +432,7 @@ class _Union(_Codec):
         if not (self.tagged and isinstance(codec, _Record)):
             return codec.decode(data, place)
         tag = data.get("type")
-        if tag not in self.records:
+        if not isinstance(tag, str) or tag not in self.records:
             wrong = "unknown type" if "type" in data else "the key 'type' is missing"
             found = _brief(data.get("type", data))
             accepted = nearest(str(tag), self.records)
@@ -549,6 +524,15 @@ def _default(field: "Field[Any]") -> Callable[[], object] | None:
     return None if field.default_factory is MISSING else field.default_factory
 
 
+def _outermost(hint: object) -> _Codec:
+    """The codec of the type that a caller gave, which may be anything."""
+    try:
+        hash(hint)
+    except TypeError:
+        return _class_codec(cast(Any, Said(repr(hint))))
+    return _codec(hint)
+
+
 @cache
 def _codec(hint: Any) -> _Codec:
     """The codec of a type hint."""
@@ -585,9 +569,11 @@ def _class_codec(cls: type[Any]) -> _Codec:
         return _Number()
     if cls is bytes:
         return _Bytes()
+    if not isinstance(cast(object, cls), type) or not (issubclass(cls, Enum) or is_dataclass(cls)):
+        do = "give a dataclass, or say the type of what is written with `cls`"
+        raise _error((None, ""), "no JSON form is laid down", Said(str(cls)), "dataclasses", do)
     if issubclass(cls, Flag):
         return _Flags(cls)
     if issubclass(cls, Enum):
         return _Names({member.name.lower(): member for member in cls})
-    assert hasattr(cls, "__dataclass_fields__"), f"no JSON form is laid down for {cls}"
     return _Record(cls)

@@ -138,3 +138,32 @@ def test_colour_goes_to_terminals_that_want_it_only(tmp_path: Path) -> None:
         os.close(leader)
         assert "-log sigmoid(beta h)" in shown
         assert ("\x1b[1;36m" in shown) == coloured
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["methods"], ["methods", "--json"], ["--help"]])
+def test_a_full_disk_is_one_sentence(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*PROCESS, *arguments],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "concord: the output could not be written: No space left on device.\n"
+
+
+def test_no_columns_a_kind_first_and_a_cache_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    wide = CliRunner().invoke(main, ["methods", "dpo"]).output
+    monkeypatch.setenv("COLUMNS", "1")
+    narrow = CliRunner().invoke(main, ["methods", "dpo"])
+    assert narrow.exit_code == 0
+    assert max(map(len, narrow.output.splitlines())) <= 20 < max(map(len, wide.splitlines()))
+    assert "there is no such kind" in CliRunner().invoke(main, ["methods", "dpo", "--kind", "zz"]).stderr
+    monkeypatch.setenv("CONCORD_CACHE", "/tmp/" + "x" * 9000)
+    told = CliRunner().invoke(main, ["cache"])
+    assert (told.exit_code, told.stderr[:9]) == (2, "concord: ")

@@ -1,6 +1,7 @@
 """The scripted policy: it says what it is told to, within what it is asked, and counts it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -110,7 +111,7 @@ def test_a_function_sees_the_ask() -> None:
         (Sampling(stop=("five",)), "one two\nthree  four", Finish.STOP),
         (Sampling(max_tokens=3), "one two\nthree", Finish.LENGTH),
         (Sampling(max_tokens=4), "one two\nthree  four", Finish.STOP),
-        (Sampling(max_tokens=0), "", Finish.LENGTH),
+        (Sampling(max_tokens=1), "one", Finish.LENGTH),
         (Sampling(max_tokens=2, stop=("three",)), "one two\n", Finish.STOP),
     ],
 )
@@ -123,7 +124,7 @@ def test_failures_and_whole_replies_are_scripted() -> None:
     filtered = Reply(Message("assistant", "no"), finish=Finish.FILTERED, usage=Usage(calls=1, cost=0.5))
     late = Unanswered("timed out", usage=Usage(calls=3))
     policy = Scripted(["yes", late, filtered])
-    first, second, third = policy.answer([ask("x"), ask("x"), ask("x", sampling=Sampling(max_tokens=0))])
+    first, second, third = policy.answer([ask("x"), ask("x"), ask("x", sampling=Sampling(max_tokens=1))])
     assert isinstance(first[0], Reply)
     assert second == (late,)
     assert third == (filtered,)
@@ -239,3 +240,38 @@ def test_a_refused_batch_leaves_no_trace() -> None:
 def test_two_of_a_kind_answer_alike(make: Callable[[], Scripted]) -> None:
     asks = [ask("x", n=2), ask("y"), ask("x")]
     assert said(make(), *asks) == said(make(), *asks)
+
+
+def test_a_refused_ask_uses_nothing_up() -> None:
+    policy = Scripted(["a", "b", "c"])
+    with pytest.raises(InputError, match="the script has run out"):
+        policy.answer([ask("x"), ask("y", n=5)])
+    assert policy.asks == []
+    assert policy.usage == Usage()
+    assert said(policy, ask("x", n=3)) == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        (None, "the script has no lines; found None"),
+        ({"a"}, "the script has no lines; found {'a'}"),
+        ((line for line in "ab"), "the script has no lines; found <generator"),
+        (["a", None], "the script has a line of no use; found None"),
+        ({"(": "a"}, "a pattern of the script cannot be read"),
+        ({1: "a"}, "a pattern of the script cannot be read"),
+        ({"a": None}, "the entry of 'a' has no lines; found None"),
+    ],
+)
+def test_what_is_no_script_is_refused(script: Any, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Scripted(script)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [None, 7, [None], {"a"}])
+def test_a_function_must_give_lines(given: Any) -> None:
+    policy = Scripted(lambda one: given)
+    with pytest.raises(InputError, match="what the script gave has"):
+        policy.answer([ask("x")])
+    assert policy.asks == []

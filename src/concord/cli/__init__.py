@@ -3,7 +3,10 @@
 What a user can mend is said in one sentence on stderr, with exit code 2; a traceback means a bug of ours.
 """
 
+import contextlib
 import importlib
+import os
+import sys
 from difflib import get_close_matches
 from typing import IO, Any
 
@@ -55,6 +58,18 @@ class _Verbs(click.Group):
             listed = ", ".join(sorted(VERBS))
             raise click.UsageError(f"There is no verb {args[0]!r}.{meant} There are: {listed}.", ctx=ctx)
         return super().resolve_command(ctx, args)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                # What is left in the buffer must not fail once more when Python ends.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo(f"concord: the output could not be written: {error.strerror or error}.", err=True)
+            raise SystemExit(2) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from concord.cli.terminal import columns, console, emit
-from concord.errors import InputError, explain
+from concord.errors import InputError, Said, explain
 from concord.store import Store, default_root
 
 __all__ = ["command"]
@@ -33,6 +33,16 @@ def _json(function: Any) -> Any:
 
 def _exists(path: Path) -> bool:
     """Whether there is a store, looked up without making one."""
+    try:
+        if "\0" in str(path):
+            raise ValueError("it holds a zero byte")
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        wrong, accepted = "the place of the store cannot be looked at", "a directory that may be read"
+        found, do = Said(getattr(error, "strerror", None) or str(error)), "name another one in CONCORD_CACHE"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do)) from error
     if path.exists() and not path.is_dir():
         wrong, accepted = "the place of the store is a file", "a directory, or a place where one can be made"
         do = "name a directory in CONCORD_CACHE"

@@ -20,13 +20,18 @@ __all__ = ["columns", "console", "emit", "heading", "paragraph", "widths"]
 _PIPED = 200  # wide enough that in a file or a pipe a line stays a line
 _NARROWEST = 30  # less than this for the last column, and it goes below the others
 _GAP = 2
+_FLOOR = 20
 
 
 def console() -> Console:
     """A console as wide as the terminal, or as COLUMNS says; wide where nobody watches."""
     given = os.environ.get("COLUMNS", "")
-    piped = not given.isdigit() and not sys.stdout.isatty()
-    return Console(highlight=False, emoji=False, markup=False, width=_PIPED if piped else None)
+    width = int(given) if given.isascii() and given.isdigit() else 0
+    if not width:
+        out: object = sys.stdout  # None where a process was started without one
+        watched = out is not None and sys.stdout.isatty()
+        width = (os.get_terminal_size(sys.stdout.fileno()).columns or 80) if watched else _PIPED
+    return Console(highlight=False, emoji=False, markup=False, width=max(width, _FLOOR))
 
 
 def emit(data: Any) -> None:

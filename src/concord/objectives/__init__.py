@@ -4,7 +4,7 @@ A name here is a method's name: recipes resolve `objective: dpo` in this package
 `imitation`, `pairs`, `contrast`, `replies`, `rankings`, `rewards`, `policy_gradient`, `distillation` hold
 objectives; `selection`, `shaping`, `advantages`, `reductions`,
 `divergences`, `aggregation` what goes before and after them; `methods`
-named choices from the menus; `theory` the frame that all of it stands in.
+and `running` named choices from the menus; `theory` the frame that all of it stands in.
 """
 
 from concord.objectives.advantages import (
@@ -84,9 +84,6 @@ from concord.objectives.methods import (
     Step,
     Term,
     find_method,
-    method_advantage,
-    method_loss,
-    weighted_sum,
 )
 from concord.objectives.metrics import (
     Metric,
@@ -180,6 +177,11 @@ from concord.objectives.rewards import (
     segment_preference,
     step_bce,
     step_mse,
+)
+from concord.objectives.running import (
+    method_advantage,
+    method_loss,
+    weighted_sum,
 )
 from concord.objectives.selection import (
     above_threshold,

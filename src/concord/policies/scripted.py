@@ -6,7 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from concord import wire
 from concord.errors import CapabilityError, InputError, Said, explain
@@ -49,6 +49,7 @@ class Scripted:
         logps: Callable[[str], float] | None = None,
         name: str = "",
     ) -> None:
+        _check_script(script)
         self.script = script
         self.logps = logps
         self.asks: list[Ask] = []
@@ -70,10 +71,17 @@ class Scripted:
         return self._capabilities
 
     def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply | Unanswered, ...]]:
-        """Answer all asks, in order; all are checked before the first is answered."""
+        """Answer all asks, in order, or none: where one is refused, nothing is used up nor remembered."""
         for ask in asks:
             self._check(ask)
-        return [self._answer(ask) for ask in asks]
+        said, count, usage = self._said.copy(), len(self.asks), self.usage
+        try:
+            return [self._answer(ask) for ask in asks]
+        except BaseException:
+            # A script that has no lines for one of them leaves no trace of any.
+            self._said, self.usage = said, usage
+            del self.asks[count:]
+            raise
 
     def _check(self, ask: Ask) -> None:
         """Refuse what is beyond the declared capabilities."""
@@ -125,6 +133,7 @@ class Scripted:
                 return list(lines[start : start + ask.n])
             case _:
                 given = self.script(ask)
+                _check_lines(given, "what the script gave")
                 lines = _listed(given)
                 if lines is given and len(lines) != ask.n:
                     wrong, accepted = "the script gave another number of replies", f"{ask.n}, or one line"
@@ -175,6 +184,34 @@ class Scripted:
             if sampling.top_logps
             else None,
         )
+
+
+def _check_script(script: object) -> None:
+    """Refuse what is no script, before it is asked anything."""
+    if isinstance(script, Mapping):
+        for pattern, entry in cast("Mapping[Any, object]", script).items():
+            try:
+                re.compile(pattern)
+            except (re.error, TypeError) as error:
+                wrong, accepted = f"a pattern of the script cannot be read ({error})", "a regular expression"
+                do = "mend it, or write re.escape(...) for a text as it stands"
+                raise InputError(explain(wrong, found=pattern, accepted=accepted, do=do)) from error
+            _check_lines(entry, f"the entry of {pattern!r}")
+    elif not callable(script):
+        _check_lines(script, "the script")
+
+
+def _check_lines(entry: object, name: str) -> None:
+    """Refuse what is neither a line nor a list of lines."""
+    accepted, do = "a text, a Reply, an Unanswered, or a list of these", "put the lines in a list"
+    if isinstance(entry, str | Reply | Unanswered):
+        return
+    if not isinstance(entry, Sequence) or isinstance(entry, bytes):
+        accepted += ", a mapping from patterns or a function" if name == "the script" else ""
+        raise InputError(explain(f"{name} has no lines", found=entry, accepted=accepted, do=do))
+    for line in cast("Sequence[object]", entry):
+        if not isinstance(line, str | Reply | Unanswered):
+            raise InputError(explain(f"{name} has a line of no use", found=line, accepted=accepted, do=do))
 
 
 def _identity(script: Script) -> str:

@@ -12,7 +12,7 @@ from itertools import combinations
 from math import isfinite
 from typing import assert_never
 
-from concord.errors import ConversionError, explain, nearest
+from concord.errors import ConversionError, Said, explain, nearest
 from concord.types import RESERVED_META, Item, Turns
 from concord.views.kinds import (
     Candidates,
@@ -151,6 +151,7 @@ def convert(items: Iterable[Item], *, to: Kind, threshold: float | None = None) 
     if to not in targets:
         wrong = "nothing is converted to this kind"
         raise ConversionError(explain(wrong, found=to, accepted=nearest(to, targets), do="name one of these"))
+    _sound(threshold)
     uses = to in ("demonstration", "judgement")
     wrong = f"a threshold plays no part in a conversion to {to}"
     demand(uses or threshold is None, wrong, threshold, "demonstration or judgement", "leave it out")
@@ -175,6 +176,7 @@ def to_demonstrations(item: Item, *, threshold: float | None = None) -> Converte
 
     With a threshold, the replies of a rating whose scores reach it.
     """
+    _sound(threshold)
     row = view(item)
     match row:
         case Demonstration() | Dialogue():
@@ -293,6 +295,7 @@ def to_judgements(item: Item, *, threshold: float | None = None) -> Converted:
 
     Steps make a desirable reply when all of them are good, an undesirable one when any is bad.
     """
+    _sound(threshold)
     row = view(item)
     match row:
         case Judgement():
@@ -354,11 +357,18 @@ def _odd(number: int) -> list[str]:
     return [f"{_count(number, 'pair')} of a reply with itself"] if number else []
 
 
+def _sound(threshold: object) -> None:
+    """Refuse a threshold that nothing can be compared with."""
+    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    wrong, do = "a threshold is not a number", "give a number, or leave it out"
+    demand(threshold is None or (number and threshold == threshold), wrong, threshold, "a number", do)
+
+
 def _cut(item: Item, values: Sequence[float], threshold: float | None) -> float:
     """The threshold, which has to be given."""
     if threshold is None:
         wrong, do = f"{_at(item)}scores become labels only by a threshold", "give threshold=..."
-        raise ConversionError(explain(wrong, found=tuple(values), accepted="a number", do=do))
+        raise ConversionError(explain(wrong, found=Said(f"{len(values)} scores"), accepted="a number", do=do))
     return threshold
 
 

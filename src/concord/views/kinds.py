@@ -5,11 +5,12 @@ it; `view(item)` sees any item as the one kind it is. The two are exact inverses
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self, TypeAlias, assert_never
+from typing import ClassVar, Literal, Self, TypeAlias, TypeVar, assert_never
 
 from concord.errors import ConversionError, InputError, explain
+from concord.messages import first_odd, is_count, is_number, spoils
 from concord.types import (
     JSON,
     Item,
@@ -69,6 +70,7 @@ Kind: TypeAlias = Literal[
 ]
 """The names of the kinds, as `View.kind` has them."""
 
+_T = TypeVar("_T")
 _Stored: TypeAlias = tuple[tuple[Turns, ...], Utilities]
 
 
@@ -254,7 +256,7 @@ class Comparison(_Row):
         share = 1.0 if preference is None else preference
         if votes is not None:
             share = _share(votes)
-            agree = preference is None or abs(preference - share) < 1e-9
+            agree = preference is None or (is_number(preference) and abs(preference - share) < 1e-9)
             wrong, do = "preference and votes differ", "leave one of them out"
             demand(agree, wrong, (preference, votes), "either", do)
         made = cls(as_prompt(prompt), _reply(first), _reply(second), share, votes)
@@ -303,7 +305,11 @@ class Ranking(_Row):
     ) -> Self:
         """A ranking from replies, best first; or in any order, with the rank of each."""
         replies = _replies(best_first)
-        given = tuple(range(1, len(replies) + 1) if ranks is None else ranks)
+        given = tuple(range(1, len(replies) + 1)) if ranks is None else _listed(ranks, "ranks")
+        odd = first_odd(given, is_count)
+        demand(
+            not odd, "a rank is not a whole number", odd and odd[0], "1 for the best, 2, ...", "count from 1"
+        )
         wrong, do = "the ranks order nothing", "give ranks that differ, or make it Candidates"
         demand(len(set(given)) > 1, wrong, given, "at least two different ranks", do)
         return cls(as_prompt(prompt), replies, given)._checked()
@@ -354,8 +360,10 @@ class Rating(_Row):
         aspects: Mapping[str, Sequence[float | None]] | None = None,
     ) -> Self:
         """A rating from what people write: a score (or None) for each reply, and of each aspect too."""
-        parts = {name: tuple(values) for name, values in (aspects or {}).items()}
-        return cls(as_prompt(prompt), _replies(replies), tuple(scores), parts)._checked()
+        named = not spoils(aspects, Mapping, type(None))
+        demand(named, "the aspects have no names", aspects, "a mapping from names to scores", "name them")
+        parts = {name: _listed(values, "scores") for name, values in (aspects or {}).items()}
+        return cls(as_prompt(prompt), _replies(replies), _listed(scores, "scores"), parts)._checked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,8 +386,10 @@ class Steps(_Row):
     def of(cls, prompt: PromptLike, steps: Sequence[str], labels: Sequence[float | None]) -> Self:
         """Labelled steps from texts, which are joined as they stand: line ends between them are theirs."""
         demand(not isinstance(steps, str), "steps in one text", steps, "a list of texts", "split the text")
-        reply = _reply(Message("assistant", tuple(Text(step) for step in steps)))
-        return cls(as_prompt(prompt), reply, tuple(labels))._checked()
+        odd = first_odd(texts := _listed(steps, "steps"), lambda one: isinstance(one, str))
+        demand(not odd, "a step is not a text", odd and odd[0], "a list of texts", "give its text")
+        reply = _reply(Message("assistant", tuple(Text(step) for step in texts)))
+        return cls(as_prompt(prompt), reply, _listed(labels, "labels"))._checked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +411,7 @@ class Trajectory(_Row):
     @classmethod
     def of(cls, prompt: PromptLike, turns: TurnsLike, rewards: Sequence[float | None]) -> Self:
         """A trajectory from the turns that follow its prompt, and a reward (or None) for each."""
-        return cls(as_prompt(prompt), _reply(turns), tuple(rewards))._checked()
+        return cls(as_prompt(prompt), _reply(turns), _listed(rewards, "rewards"))._checked()
 
 
 View: TypeAlias = (
@@ -484,14 +494,21 @@ def _reply(turns: TurnsLike) -> Turns:
 
 def _replies(replies: Sequence[TurnsLike]) -> tuple[Turns, ...]:
     """One or more replies; a text is a list of its letters to Python, and never meant as one."""
-    several = not isinstance(replies, str) and len(replies) > 0
+    several = not spoils(replies, Sequence) and spoils(replies, str, bytes) and len(replies) > 0
     demand(several, "not a list of replies", replies, "a list with one or more", "put the replies in a list")
     return tuple(_reply(reply) for reply in replies)
 
 
+def _listed(values: Sequence[_T], name: str) -> tuple[_T, ...]:
+    """Values that were given in a list, whatever they are."""
+    several = not spoils(values, Iterable) and spoils(values, str, bytes, Mapping, Set)
+    demand(several, f"not a list of {name}", values, f"a list of {name}", f"put the {name} in a list")
+    return tuple(values)
+
+
 def _share(votes: tuple[int, int, int]) -> float:
     """The share of the votes that the first reply won; a tie counts half for each."""
-    valid = len(votes) == 3 and min(votes) >= 0 and sum(votes) > 0
+    valid = not first_odd(votes, is_count) and len(votes) == 3 and sum(votes) > 0
     accepted = "three counts (for the first, ties, for the second), not all zero"
     demand(valid, "the votes say nothing", votes, accepted, "leave the row out, or give the counts")
     return (votes[0] + votes[1] / 2) / sum(votes)
