@@ -276,6 +276,7 @@ assert ReferencedReplies(meta, t([3, 4]).to("meta"), meta).ratio.is_meta
 """
 
 
+@pytest.mark.slow
 def test_records_check_themselves(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_CHECKER], cwd=tmp_path, capture_output=True, text=True

@@ -59,6 +59,8 @@ from tests.objectives.tabular import (
 close = partial(torch.testing.assert_close, rtol=0)
 
 
+pytestmark = pytest.mark.slow
+
 # --- reinforcement ----------------------------------------------------------------------------------------
 
 CLIPPED = [ours.reinforce, ours.ppo_clip, ours.ppo_dual_clip, ours.gspo_clip, ours.sequence_clip]
