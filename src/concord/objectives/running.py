@@ -77,6 +77,8 @@ def method_advantage(
     `group` says which prompt each reply answers. `inputs` are what steps need beyond that, by keyword: the
     critic's `value`, or another setting for a knob. All replies of a step must be given at once: advantages
     compare them.
+
+    A method's `keep` is not applied here: dropping groups is the sampler's, which must draw others for them.
     """
     if not bool(tokens.length.all()):
         raise InputError(
