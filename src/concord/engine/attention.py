@@ -1,44 +1,51 @@
 """Attention over a forest, as a function that transformers calls in every layer of the model.
 
-`segments` runs one scaled-dot-product attention for each segment: its queries against the keys of its
-ancestors and its own. What a layer may ask beyond that is a closed list: a window (in position space) and a
-softcap are done, anything else that is not None is refused, because ignoring it would be wrong without a sign.
+`segments` runs scaled-dot-product attention segment by segment, on any device; on a GPU `flex` takes its
+place where it can. What a layer may ask beyond that is a closed list: a window (in position space) and a
+softcap are done, anything else that is not None is refused, because ignoring it would be wrong without a
+sign.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from concord.engine import flex
 from concord.engine.forest import Forest
-from concord.errors import CapabilityError, explain
+from concord.errors import CapabilityError, Said, explain
 
-__all__ = ["NAME", "attend", "install"]
+__all__ = ["NAME", "attend", "install", "segments"]
 
 NAME = "concord_forest"
 
-# What models pass that changes nothing here: positions are applied already, no cache is kept, and dropout
-# and masks are looked at below.
-_HARMLESS = frozenset(
+_KNOWN = frozenset(
     {
-        "position_ids",
-        "position_embeddings",
-        "use_cache",
-        "output_attentions",
-        "output_hidden_states",
-        "cache_position",
-        "is_causal",
-        "past_key_values",
-        "sliding_window",
-        "softcap",
-        "scaling",
-        "dropout",
-        "forest",
-        "return_dict",
+        "forest",  # ours
+        "scaling",  # done
+        "sliding_window",  # done, in position space
+        "softcap",  # done
+        "dropout",  # looked at: must be zero
+        "is_causal",  # looked at: must not be False
+        "position_ids",  # ours, handed on: positions are in the queries and keys already
+        "use_cache",  # False; a cache itself never comes this far, and would change the number of keys
+        "output_attentions",  # looked at: must not be True
     }
 )
+
+# Leaves of one parent that are this short together are one call: computing their scores against each other,
+# to mask them, costs less than a call and a copy of the parent's keys for each.
+_TOGETHER = 48
+
+# Queries under a window go in blocks, so that what is computed grows with the window and not with the
+# segment.
+_BLOCK = 256
+
+_SCORES = 4 << 20  # how many scores a soft-capped layer holds at a time, all heads counted
 
 
 def install() -> None:
@@ -58,74 +65,207 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Attention of one layer over a forest: [1, heads, T, size] in, [1, T, heads, size] out."""
     forest = asked.get("forest")
-    _check(module, attention_mask, asked)
-    assert isinstance(forest, Forest), "checked"
-    forest.calls.append(getattr(module, "layer_idx", None))
-    scaling = asked.get("scaling")
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    window, softcap = asked.get("sliding_window"), asked.get("softcap")
-    outputs: list[Tensor] = []
-    for number, segment in enumerate(forest.segments):
-        own = query[:, :, segment.start : segment.stop]
-        seen_k, seen_v = (_seen(forest, number, states) for states in (key, value))
-        outputs.append(_one(own, seen_k, seen_v, scaling=scaling, window=window, softcap=softcap))
-    return torch.cat(outputs, 2).transpose(1, 2), None
-
-
-def _seen(forest: Forest, number: int, states: Tensor) -> Tensor:
-    """The states of a segment and those it descends from, in the order of positions."""
-    path = forest.path(number)
-    if len(path) == 1:
-        segment = forest.segments[number]
-        return states[:, :, segment.start : segment.stop]
-    return torch.cat([states[:, :, forest.segments[n].start : forest.segments[n].stop] for n in path], 2)
-
-
-def _one(
-    query: Tensor, key: Tensor, value: Tensor, *, scaling: float | None, window: int | None, softcap: float | None
-) -> Tensor:
-    """Attention of the last tokens of a sequence to all of it, causal and within the window."""
-    size, seen = query.shape[2], key.shape[2]
-    bites = window is not None and seen > window
-    if softcap is not None:
-        return _softcapped(query, key, value, _visible(size, seen, window, query.device), scaling, softcap)
-    if size == seen and not bites:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-    mask = _visible(size, seen, window, query.device)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
-
-
-def _visible(size: int, seen: int, window: int | None, device: torch.device) -> Tensor:
-    """Which of the tokens before it each of the last tokens may see; a window counts positions, itself one."""
-    ago = torch.arange(seen - size, seen, device=device)[:, None] - torch.arange(seen, device=device)[None]
-    visible = ago >= 0
-    return visible if window is None else visible & (ago < window)
-
-
-def _softcapped(
-    query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scaling: float | None, softcap: float
-) -> Tensor:
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = torch.tanh(query @ key.transpose(2, 3) * scale / softcap) * softcap
-    scores = scores.masked_fill(~visible, float("-inf"))
-    return torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype) @ value
-
-
-def _check(module: nn.Module, attention_mask: Tensor | None, asked: Mapping[str, Any]) -> None:
-    odd = [name for name, value in asked.items() if value is not None and name not in _HARMLESS]
-    if attention_mask is not None:
-        odd.append("attention_mask")
-    if asked.get("dropout"):
-        odd.append("dropout")
-    if asked.get("is_causal") is False or getattr(module, "is_causal", True) is False:
-        odd.append("is_causal=False")
-    if asked.get("past_key_values") is not None:
-        odd.append("past_key_values")
-    if "forest" not in asked:
-        odd.append("a call without a forest")
-    if odd:
+    if odd := list(_odd(module, query, key, attention_mask, asked)):
         wrong = f"{type(module).__name__} asks more of attention than the forest does"
-        accepted = "causal attention with a window or a softcap"
-        raise CapabilityError(explain(wrong, found=", ".join(odd), accepted=accepted, do="use the rows layout"))
+        accepted = "causal attention over the tokens of a forest, with a window or a softcap"
+        raise CapabilityError(
+            explain(wrong, found=Said(", ".join(odd)), accepted=accepted, do="use the rows layout")
+        )
+    assert isinstance(forest, Forest), "looked at"
+    forest.calls.append(getattr(module, "layer_idx", None))
+    kernel = flex.attend if flex.suits(forest, query) else segments
+    return kernel(
+        forest,
+        (query, key, value),
+        scaling=asked.get("scaling"),
+        window=asked.get("sliding_window"),
+        softcap=asked.get("softcap"),
+    ), None
+
+
+def _odd(
+    module: nn.Module, query: Tensor, key: Tensor, attention_mask: Tensor | None, asked: Mapping[str, Any]
+) -> Iterator[str]:
+    """What a layer asks that is not done here, in words."""
+    forest, window = asked.get("forest"), asked.get("sliding_window")
+    for name, value in asked.items():
+        if value is not None and name not in _KNOWN:
+            yield name
+    if attention_mask is not None:
+        yield "a mask"
+    if asked.get("dropout"):
+        yield f"dropout {asked['dropout']}"
+    if asked.get("is_causal") is False or getattr(module, "is_causal", True) is False:
+        yield "attention to later tokens"
+    if asked.get("output_attentions"):
+        yield "the weights of attention"
+    if window is not None and window < 1:
+        yield f"a window of {window}"
+    if window is None and _slides(module):
+        yield "a layer with a window that it does not name"
+    if not isinstance(forest, Forest):
+        yield "a call without a forest"
+    elif query.shape[0] != 1 or not query.shape[2] == key.shape[2] == forest.tokens:
+        yield f"queries {list(query.shape)} and keys {list(key.shape)} over {forest.tokens} tokens"
+
+
+def _slides(module: nn.Module) -> bool:
+    """Whether the configuration gives this layer a window."""
+    kinds = getattr(getattr(module, "config", None), "layer_types", None) or ()
+    number = getattr(module, "layer_idx", None)
+    return isinstance(number, int) and number < len(kinds) and kinds[number] == "sliding_attention"
+
+
+States: TypeAlias = tuple[Tensor, Tensor, Tensor]
+"""Queries, keys and values."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of attention: a range of queries, the ranges of keys they see, and which of these each
+    sees."""
+
+    start: int
+    stop: int
+    keys: tuple[tuple[int, int], ...]
+    mask: Tensor | None
+    """None where the keys are the queries' own tokens: plainly causal."""
+
+
+def segments(
+    forest: Forest, states: States, *, scaling: float | None, window: int | None, softcap: float | None
+) -> Tensor:
+    """Attention over a forest, segment by segment: [1, T, heads, size]."""
+    query, key, value = states
+    known = ("segments", window)
+    if known not in forest.plans:
+        forest.plans[known] = tuple(_planned(forest, window))
+    outputs: list[Tensor] = []
+    for call in forest.plans[known]:
+        asks = query[:, :, call.start : call.stop]
+        sees, gives = _picked(key, call.keys), _picked(value, call.keys)
+        if softcap is None:
+            outputs.append(_dot_product(asks, sees, gives, call.mask, scaling))
+        else:
+            outputs.append(_capped(asks, sees, gives, call.mask, scaling, softcap))
+    return torch.cat(outputs, 2).transpose(1, 2)
+
+
+def _planned(forest: Forest, window: int | None) -> Iterator[_Call]:
+    """The calls that make up the attention of a layer, in the order of their queries."""
+    for number, stop in _joined(forest):
+        segment = forest.segments[number]
+        alone = stop == segment.stop
+        step = stop - segment.start if window is None else max(window, _BLOCK)
+        path = forest.path(number)
+        for begin in range(segment.start, stop, step):
+            end = min(begin + step, stop)
+            # Joined leaves all begin at one position; what is further back than the first of them sees is
+            # left out.
+            first = segment.depth + (begin - segment.start if alone else 0)
+            reach = 0 if window is None else max(0, first - window + 1)
+            keys = tuple(_ranges(forest, path, reach, end))
+            bites = window is not None and end - begin > window
+            plain = alone and not bites and keys == ((begin, end),)
+            yield _Call(begin, end, keys, None if plain else _mask(forest, (begin, end), keys, window))
+
+
+def _joined(forest: Forest) -> Iterator[tuple[int, int]]:
+    """Each segment that begins a call, and where its queries stop: short leaves of one parent go together."""
+    number = 0
+    while number < len(forest.segments):
+        begins = number
+        first = last = forest.segments[number]
+        number += 1
+        while number < len(forest.segments):
+            after = forest.segments[number]
+            leaves = after.last == after.stop and last.last == last.stop
+            if not leaves or after.parent != first.parent or first.parent < 0:
+                break
+            if after.stop - first.start > _TOGETHER:
+                break
+            last = after
+            number += 1
+        yield begins, last.stop
+
+
+def _ranges(forest: Forest, path: tuple[int, ...], reach: int, end: int) -> Iterator[tuple[int, int]]:
+    """The tokens of a path from a position on and before a place; ranges that touch are one, and no copy."""
+    start = stop = -1
+    for number in path:
+        segment = forest.segments[number]
+        low = segment.start + max(0, reach - segment.depth)
+        high = end if number == path[-1] else segment.stop
+        if low >= high:
+            continue
+        if low == stop:
+            stop = high
+            continue
+        if stop > start:
+            yield start, stop
+        start, stop = low, high
+    yield start, stop
+
+
+def _mask(
+    forest: Forest, queries: tuple[int, int], keys: tuple[tuple[int, int], ...], window: int | None
+) -> Tensor:
+    """Which of the keys each query sees: tokens of its past, and within the window, which counts itself."""
+    device = forest.ids.device
+    asks = torch.arange(*queries, device=device)[:, None]
+    sees = torch.cat([torch.arange(*part, device=device) for part in keys])
+    visible = (sees <= asks) & (asks < forest.ends()[sees])
+    if window is not None:
+        visible &= forest.positions[asks] - forest.positions[sees] < window
+    return visible
+
+
+def _picked(states: Tensor, ranges: tuple[tuple[int, int], ...]) -> Tensor:
+    parts = [states[:, :, start:stop] for start, stop in ranges]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+
+def _dot_product(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> Tensor:
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and mask is not None and query.device.type != "cpu":
+        # There, no fast kernel takes a mask and fewer heads of keys than of queries.
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+        groups = 1
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=groups > 1
+    )
+
+
+def _capped(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None, softcap: float
+) -> Tensor:
+    """Attention with scores capped to +-softcap, some queries at a time, whose scores are not kept for
+    later."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if mask is None:
+        size = query.shape[2]
+        mask = torch.ones(size, size, dtype=torch.bool, device=query.device).tril()
+    size = max(1, _SCORES // (query.shape[1] * key.shape[2]))
+    parts: list[Tensor] = []
+    for asks, visible in zip(query.split(size, 2), mask.split(size), strict=True):
+        given = (asks, key, value, visible, scale, softcap)
+        if torch.is_grad_enabled():
+            part = checkpoint(_soft, *given, use_reentrant=False, preserve_rng_state=False)
+            assert isinstance(part, Tensor), "what it was given to compute"
+            parts.append(part)
+        else:
+            parts.append(_soft(*given))
+    return torch.cat(parts, 2)
+
+
+def _soft(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, scale: float, softcap: float) -> Tensor:
+    """Attention by its formula; heads that share keys stand one below the other, so that no key is
+    repeated."""
+    heads, size = query.shape[1:3]
+    grouped = query.reshape(1, key.shape[1], -1, query.shape[-1])
+    scores = torch.tanh(grouped @ key.transpose(2, 3) * (scale / softcap)) * softcap
+    scores = scores.unflatten(2, (-1, size)).masked_fill(~visible, float("-inf")).flatten(2, 3)
+    weights = torch.softmax(scores, -1, dtype=torch.float32).to(query.dtype)
+    return (weights @ value).reshape(1, heads, size, -1)

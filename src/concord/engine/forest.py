@@ -1,31 +1,30 @@
 """The forest: sequences laid end to end, what they share laid once.
 
 Prompts of pairs and groups, system prompts and earlier turns are all one thing, a shared token prefix. The
-prefix tree of the sequences of a micro-batch is laid out flat, segment after segment; a token attends to its
-own segment causally, and to the segments it descends from whole. A pair costs P + C1 + C2 tokens.
+prefix tree of the sequences of a micro-batch is laid out flat, segment after segment, each before those that
+hang on it (so all that descends from a segment stands right behind it); a token attends to its own segment
+causally, and to the segments it descends from whole. A pair costs P + C1 + C2 tokens.
 
     ids, positions          [T] what the model is given; positions count from the root of each tree
     segments                for each stretch of the tree: start, stop, parent (-1 for a root)
     targets                 which hidden states predict which tokens of which sequence
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from concord.engine.targets import Line, Targets, gathered
+from concord.engine.targets import Ints, Line, Targets, gathered, reach
 
-__all__ = ["Forest", "Segment", "plant"]
+__all__ = ["PRICE", "Forest", "Segment", "plant"]
 
-Ints: TypeAlias = npt.NDArray[np.int64]
-
-SHORTEST = 8
-"""Fewer shared tokens than this are laid twice: sharing them saves less than one more segment costs."""
+PRICE = 8
+"""How many tokens a further segment may cost. It is one more call of attention a layer, which took as long
+as 3 to 5 tokens of a model of 15 million weights on two cores, and as less than one token of larger ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,8 @@ class Segment:
     parent: int
     depth: int
     """The position of its first token in the sequences that run through it."""
+    last: int
+    """Where all that descends from it stops: a later token before this place has the segment in its past."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,26 @@ class Forest:
     positions: Tensor
     segments: tuple[Segment, ...]
     targets: Targets
+    reach: tuple[int, int]
+    """How long the shortest and the longest sequence are."""
     calls: list[int | None] = field(default_factory=list[int | None], compare=False)
     """The layers whose attention went through the forest, in order: for the guard that counts them."""
+    plans: dict[Hashable, Any] = field(default_factory=dict[Hashable, Any], compare=False)
+    """What kernels work out once a forest and not once a layer: ranges, masks."""
 
     @property
     def tokens(self) -> int:
         """How many tokens the model computes."""
         return self.ids.shape[-1]
+
+    def ends(self) -> Tensor:
+        """[T] For each token where all that descends from it stops: who stands behind it and before this,
+        sees it."""
+        if "ends" not in self.plans:
+            sizes = [segment.stop - segment.start for segment in self.segments]
+            lasts = np.repeat([segment.last for segment in self.segments], sizes)
+            self.plans["ends"] = torch.from_numpy(lasts.astype(np.int64)).to(self.ids.device)
+        return self.plans["ends"]
 
     def path(self, number: int) -> tuple[int, ...]:
         """A segment with those it descends from, the root first."""
@@ -66,79 +80,130 @@ class Forest:
     def to(self, device: torch.device | str) -> "Forest":
         """The same forest on a device."""
         moved = self.ids.to(device), self.positions.to(device), self.segments, self.targets.to(device)
-        return Forest(*moved)
+        return Forest(*moved, self.reach)
 
 
-def plant(lines: Sequence[Line], *, shortest: int = SHORTEST) -> Forest:
-    """Lay sequences out as a forest. `shortest`: how many shared tokens are worth a segment of their own."""
-    order = sorted(range(len(lines)), key=lambda number: _sortable(lines[number].ids))
-    shared = [0, *(_common(lines[a].ids, lines[b].ids) for a, b in zip(order, order[1:], strict=False))]
-    segments: list[Segment] = []
+def plant(lines: Sequence[Line], *, price: int = PRICE, multiple: int = 1) -> Forest:
+    """Lay sequences out as a forest.
+
+    `price`: how many tokens sharing must save for each segment it adds. `multiple`: tokens are filled up to a
+    multiple of this, and to one at least, by a tree of its own that nothing looks at.
+    """
+    root = _tree(lines)
+    _prune(root, price)
+    table: list[tuple[int, int, int, int]] = []
     pieces: list[Ints] = []
-    flat: dict[int, list[tuple[int, int, int]]] = {number: [] for number in order}
+    places: list[Ints] = [np.zeros(0, np.int64)] * len(lines)
     laid = 0
-    for first, last, start, stop, parent in _stretches(lines, order, shared, max(shortest, 1)):
-        size = stop - start
-        segments.append(Segment(laid, laid + size, parent, start))
-        pieces.append(lines[order[first]].ids[start:stop])
-        for place in range(first, last):
-            flat[order[place]].append((start, stop, laid))
-        laid += size
-    ids = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
-    positions = np.concatenate([np.arange(s.depth, s.depth + s.stop - s.start) for s in segments] or [ids])
-    places = [_places(line, flat[number]) for number, line in enumerate(lines)]
-    return Forest(
-        torch.from_numpy(ids.astype(np.int64)),
-        torch.from_numpy(positions.astype(np.int64)),
-        tuple(segments),
-        gathered(lines, places),
-    )
+    for node in _walk(root):
+        own, path, size = -1, node.path, node.stop - node.start
+        if size:
+            own, path = len(table), [*path, np.arange(laid, laid + size)]
+            table.append((laid, laid + size, node.parent, node.start))
+            pieces.append(lines[node.line].ids[node.start : node.stop])
+            laid += size
+        for child in node.children:
+            child.parent, child.path = own, path
+        if node.ends:
+            place = np.concatenate(path) if path else np.zeros(0, np.int64)
+            for number in node.ends:
+                places[number] = place
+    if filler := -laid % multiple if laid else multiple:
+        table.append((laid, laid + filler, -1, 0))
+        pieces.append(np.zeros(filler, np.int64))
+    depths = [np.arange(depth, depth + stop - start) for start, stop, _, depth in table]
+    flat = (torch.from_numpy(np.concatenate(part).astype(np.int64)) for part in (pieces, depths))
+    return Forest(*flat, _segments(table), gathered(lines, places), reach(lines))
 
 
-_Stretch: TypeAlias = tuple[int, int, int, int, int]
+def _segments(table: Sequence[tuple[int, int, int, int]]) -> tuple[Segment, ...]:
+    """The segments of a table of starts, stops, parents and depths, with where what hangs on each stops."""
+    last = [stop for _, stop, _, _ in table]
+    for number in range(len(table) - 1, -1, -1):
+        if (parent := table[number][2]) >= 0:
+            last[parent] = max(last[parent], last[number])
+    return tuple(Segment(*row, end) for row, end in zip(table, last, strict=True))
 
 
-def _stretches(
-    lines: Sequence[Line], order: Sequence[int], shared: Sequence[int], shortest: int
-) -> Iterator[_Stretch]:
-    """Walk the prefix tree of the sorted lines: (first line, last line, from, to, parent), parents first."""
-    waiting: list[tuple[int, int, int, int]] = [(0, len(order), 0, -1)]
-    count = 0
+@dataclass(slots=True, eq=False)
+class _Node:
+    """A branching of the prefix tree, with the stretch that leads to it: `line`'s tokens from `start` to
+    `stop`."""
+
+    line: int
+    start: int
+    stop: int
+    children: list["_Node"] = field(default_factory=list["_Node"])
+    ends: list[int] = field(default_factory=list[int])
+    """The lines that stop here."""
+    parent: int = -1
+    path: list[Ints] = field(default_factory=list[Ints])
+
+
+def _tree(lines: Sequence[Line]) -> _Node:
+    """The prefix tree of all lines, from a root of no tokens; children in the order of their tokens."""
+    order = sorted(range(len(lines)), key=lambda number: _sortable(lines[number].ids))
+    root = _Node(-1, 0, 0)
+    path = [root]
+    before = -1
+    for number in order:
+        length = len(lines[number].ids)
+        shared = _common(lines[before].ids, lines[number].ids) if before >= 0 else 0
+        below = None
+        while path[-1].stop > shared:
+            below = path.pop()
+        if path[-1].stop < shared:
+            # The line leaves the one before it in the middle of a stretch, which is cut there.
+            assert below is not None, "what was shared was laid"
+            middle = _Node(below.line, below.start, shared, [below])
+            below.start = shared
+            path[-1].children[-1] = middle
+            path.append(middle)
+        if length > shared:
+            leaf = _Node(number, shared, length)
+            path[-1].children.append(leaf)
+            path.append(leaf)
+        path[-1].ends.append(number)
+        before = number
+    return root
+
+
+def _prune(root: _Node, price: int) -> None:
+    """Lay twice what it does not pay to share: stretches go down into what hangs on them, the deepest first.
+
+    A stretch with c branches saves its tokens c - 1 times. It is one segment more, unless some line ends
+    with it, which would need one anyway.
+    """
+    for node in reversed(list(_walk(root))):
+        kept: list[_Node] = []
+        for child in node.children:
+            branches = len(child.children) + bool(child.ends)
+            if child.children and not child.ends and (branches - 1) * (child.stop - child.start) < price:
+                for grandchild in child.children:
+                    grandchild.start = child.start
+                kept += child.children
+            else:
+                kept.append(child)
+        node.children = kept
+
+
+def _walk(root: _Node) -> Iterator[_Node]:
+    """Every node before those that hang on it, in order."""
+    waiting = [root]
     while waiting:
-        first, last, depth, parent = waiting.pop()
-        runs: list[tuple[int, int]] = []
-        start = first
-        for place in range(first + 1, last + 1):
-            if place == last or shared[place] - depth < shortest:
-                runs.append((start, place))
-                start = place
-        for begin, end in runs:
-            alone = end - begin == 1
-            reach = len(lines[order[begin]].ids) if alone else min(shared[begin + 1 : end])
-            own = parent
-            if reach > depth:
-                yield begin, end, depth, reach, parent
-                own, count = count, count + 1
-            if not alone:
-                # A line that is a prefix of the next ones ends here, and sorts first.
-                while begin < end and len(lines[order[begin]].ids) == reach:
-                    begin += 1
-                if begin < end:
-                    waiting.append((begin, end, reach, own))
-
-
-def _places(line: Line, stretches: Sequence[tuple[int, int, int]]) -> Ints:
-    """For each token of a line its place in the forest."""
-    parts = [np.arange(laid, laid + stop - start) for start, stop, laid in stretches]
-    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+        node = waiting.pop()
+        yield node
+        waiting += reversed(node.children)
 
 
 def _sortable(ids: Ints) -> bytes:
+    """A key that sorts sequences token by token, a prefix before what it begins."""
     return ids.astype(">u4").tobytes()
 
 
 def _common(first: Ints, second: Ints) -> int:
     """How many tokens two sequences begin with in common."""
     size = min(len(first), len(second))
-    differ = np.flatnonzero(first[:size] != second[:size])
-    return int(differ[0]) if len(differ) else size
+    differ = first[:size] != second[:size]
+    place = int(differ.argmax()) if size else 0
+    return place if size and differ[place] else size

@@ -1,100 +1,303 @@
-"""From hidden states to log-probabilities, chunk by chunk: a [tokens, vocabulary] matrix never exists.
+"""From hidden states to log-probabilities, piece by piece: a [tokens, vocabulary] matrix never exists.
 
-Only states that predict a reply's token come here. A plain linear head has a path with a backward of its own,
-which computes the logits of a chunk again; every other head runs as its module under checkpointing.
+Only states that predict a reply's token come here. A plain linear head has a path with a backward of its
+own: it walks over tiles of the logits, some tokens by some of the vocabulary, small enough to stay in the
+caches, and keeps for each token the running maximum and sum of its softmax. Every other head runs as its
+own module, some tokens at a time, each chunk computed again for its gradients. How large tiles and chunks
+are depends on the kind of device and the size of the vocabulary, never on free memory: the same step gives
+the same bits tomorrow.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["ChunkFunction", "linear_logps", "module_values"]
+from concord.errors import CapabilityError, Said, explain
+from concord.tensors import Owner, PerToken, Record, TopK
 
-ChunkFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""From the float32 logits of a chunk and its labels to one number (or one row) a token."""
+__all__ = [
+    "Beside",
+    "Chunk",
+    "ChunkFunction",
+    "Tile",
+    "chunk_size",
+    "linear_logps",
+    "module_values",
+    "tile_for",
+]
+
+CPU_TILE, DEVICE_TILE = 1 << 20, 1 << 26
+"""Logits of one tile: 4 MB in float32 stay in a processor's caches; 256 MB keep an accelerator busy."""
+CPU_ROWS, DEVICE_ROWS = 512, 4096
+CPU_CHUNK, DEVICE_CHUNK = 12 << 20, 1 << 27
+"""Logits of one chunk of a head's module, which needs a few times as much again for its gradients."""
+
+
+class Tile(NamedTuple):
+    """How many tokens, by how many of the vocabulary, are in memory at a time."""
+
+    rows: int
+    columns: int
+
+
+def tile_for(vocabulary: int, device: torch.device, *, rows: int = 0) -> Tile:
+    """The tile for a vocabulary on a device; `rows` tokens at most, where that is asked."""
+    on_cpu = device.type == "cpu"
+    rows = rows or (CPU_ROWS if on_cpu else DEVICE_ROWS)
+    columns = (CPU_TILE if on_cpu else DEVICE_TILE) // rows
+    return Tile(rows, max(1, min(columns, vocabulary)))
+
+
+def chunk_size(vocabulary: int, device: torch.device) -> int:
+    """How many tokens meet the module of a head at a time."""
+    return max(32, (CPU_CHUNK if device.type == "cpu" else DEVICE_CHUNK) // max(vocabulary, 1))
+
+
+# --- a plain linear head ----------------------------------------------------------------------------------
+
+
+class _How(NamedTuple):
+    """How a pass is to be computed: its tiles, the precision of its products, and what gradients it is
+    for."""
+
+    tile: Tile
+    low: torch.dtype
+    full: torch.dtype
+    grows: bool
+
+
+class _Linear:
+    """The logits of a linear head, tile by tile, in memory that is used again."""
+
+    def __init__(
+        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, how: _How
+    ) -> None:
+        self.hidden, self.weight, self.bias, self.labels, self.how = (
+            hidden.to(how.low),
+            weight,
+            bias,
+            labels,
+            how,
+        )
+        rows = min(how.tile.rows, len(labels))
+        self.memory = hidden.new_empty(rows * min(how.tile.columns, len(weight)), dtype=how.full)
+
+    def blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Stretches of the vocabulary, with their weights in the precision of products."""
+        for columns in _stretches(len(self.weight), self.how.tile.columns):
+            yield columns, self.weight[columns].to(self.how.low)
+
+    def tiles(self, columns: slice, block: Tensor) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """For some of the vocabulary and each stretch of tokens: logits, places of labels, which are
+        inside."""
+        width = len(block)
+        for rows in _stretches(len(self.labels), self.how.tile.rows):
+            states = self.hidden[rows]
+            tile = self.memory[: len(states) * width].view(len(states), width)
+            if tile.dtype == block.dtype:
+                torch.mm(states, block.T, out=tile)
+                if self.bias is not None:
+                    tile += self.bias[columns].to(tile.dtype)
+            elif self.bias is not None:
+                tile.copy_(torch.addmm(self.bias[columns].to(self.how.low), states, block.T))
+            else:
+                tile.copy_(states @ block.T)
+            place = self.labels[rows] - columns.start
+            inside = (place >= 0) & (place < width)
+            yield rows, tile, place.clamp(0, width - 1)[:, None], inside
+
+
+def _stretches(total: int, size: int) -> Iterator[slice]:
+    """Cut a length into stretches of about the same size, none above `size`."""
+    count = -(-total // max(size, 1))
+    step = -(-total // max(count, 1))
+    for start in range(0, total, max(step, 1)):
+        yield slice(start, min(start + step, total))
+
+
+def _add_product(into: Tensor, first: Tensor, second: Tensor) -> None:
+    """Add a product of matrices to a sum in full precision."""
+    if into.dtype == first.dtype:
+        into.addmm_(first, second)
+    else:
+        into += first @ second
 
 
 class _LinearLogps(torch.autograd.Function):
-    """log softmax(h W^T + b)[label], a chunk at a time, forward and backward."""
+    """log softmax(h W^T + b)[label]: each tile computed once forward, and once more for the gradients of
+    W."""
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, size: int
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, how: _How
     ) -> Tensor:
-        """Compute the log-probability of each label; keeps one number a token for the backward."""
-        logps, norms = torch.empty_like(labels, dtype=torch.float32), torch.empty_like(labels, dtype=torch.float32)
-        for part in torch.arange(len(labels)).split(size):
-            at = slice(int(part[0]), int(part[-1]) + 1)
-            logits = _logits(hidden[at], weight, bias)
-            norms[at] = torch.logsumexp(logits, -1)
-            logps[at] = logits.gather(-1, labels[at, None])[:, 0] - norms[at]
-        ctx.save_for_backward(hidden, weight, bias, labels, norms)
-        ctx.size = size
+        """Compute the log-probability of each label.
+
+        Where only hidden states have gradients, these are W[label] - softmax W but for a factor a token:
+        they are summed here along with the softmax, and the backward is a product.
+        """
+        wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        ahead = how.grows and wants_hidden and not (wants_weight or wants_bias)
+        with torch.autocast(hidden.device.type, enabled=False):
+            walk = _Linear(hidden, weight, bias, labels, how)
+            top = hidden.new_full((len(labels),), torch.finfo(how.full).min, dtype=how.full)
+            total, picked = torch.zeros_like(top), torch.zeros_like(top)
+            slope = hidden.new_zeros(hidden.shape if ahead else (0, 0), dtype=how.full)
+            for columns, block in walk.blocks():
+                for rows, tile, place, inside in walk.tiles(columns, block):
+                    mine = tile.gather(1, place)[:, 0]
+                    picked[rows] = torch.where(inside, mine, picked[rows])
+                    peak = torch.maximum(top[rows], tile.amax(-1))
+                    fade = (top[rows] - peak).exp_()
+                    tile.sub_(peak[:, None]).exp_()
+                    total[rows] = total[rows] * fade + tile.sum(-1)
+                    top[rows] = peak
+                    if ahead:
+                        # A label's own part would drown the rest in rounding; it is added below.
+                        tile.scatter_(1, place, tile.gather(1, place) * ~inside[:, None])
+                        slope[rows] *= fade[:, None]
+                        _add_product(slope[rows], tile.to(how.low), block)
+            logps = (picked - top) - total.log()
+            if ahead:
+                others = (total - (picked - top).exp()) / total
+                slope = torch.addcmul(-slope / total[:, None], others[:, None], weight[labels].to(how.full))
+        ctx.how, ctx.hidden_dtype = how, hidden.dtype
+        if ahead:
+            ctx.save_for_backward(slope)
+        elif how.grows:
+            ctx.save_for_backward(hidden, weight, bias, labels, top + total.log())
         return logps
 
     @staticmethod
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        """d logp = onehot - softmax; sums over tokens are kept in float32."""
-        hidden, weight, bias, labels, norms = ctx.saved_tensors
-        wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
-        d_hidden = torch.empty_like(hidden) if wants_hidden else None
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
-        d_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and wants_bias else None
+        """d logp = onehot - softmax; sums over tokens are kept in float32, whatever the weights are."""
+        if torch.is_grad_enabled():
+            wrong, found = "gradients of gradients through the head", Said("create_graph=True")
+            accepted, do = (
+                "first derivatives",
+                "pass the log-probabilities on detached, or use a head with a hook",
+            )
+            raise CapabilityError(explain(wrong, found=found, accepted=accepted, do=do))
         (grad,) = above
-        for part in torch.arange(len(labels)).split(ctx.size):
-            at = slice(int(part[0]), int(part[-1]) + 1)
-            scores = _logits(hidden[at], weight, bias).sub_(norms[at, None]).exp_().mul_(-grad[at, None])
-            scores.scatter_add_(-1, labels[at, None], grad[at, None])
-            low = scores.to(weight.dtype)
+        if len(ctx.saved_tensors) == 1:
+            (slope,) = ctx.saved_tensors
+            return (slope * grad[:, None]).to(ctx.hidden_dtype), None, None, None, None
+        hidden, weight, bias, labels, norms = ctx.saved_tensors
+        how: _How = ctx.how
+        wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
+        with torch.autocast(hidden.device.type, enabled=False):
+            walk = _Linear(hidden, weight, bias, labels, how)
+            weighed = (hidden.to(how.full) * -grad[:, None]).to(how.low) if wants_weight else None
+            d_hidden = hidden.new_zeros(hidden.shape, dtype=how.full) if wants_hidden else None
+            d_weight = torch.zeros_like(weight) if wants_weight else None
+            d_bias = torch.zeros_like(bias, dtype=how.full) if bias is not None and wants_bias else None
+            for columns, block in walk.blocks():
+                wide = None
+                if d_weight is not None:
+                    at = d_weight[columns]
+                    wide = at if at.dtype == how.full else torch.zeros_like(at, dtype=how.full)
+                for rows, tile, place, inside in walk.tiles(columns, block):
+                    tile.sub_(norms[rows, None]).exp_()
+                    tile.scatter_add_(1, place, -inside[:, None].to(tile.dtype))
+                    low = tile.to(how.low)
+                    if d_hidden is not None:
+                        _add_product(d_hidden[rows], low, block)
+                    if wide is not None and weighed is not None:
+                        _add_product(wide, low.T, weighed[rows])
+                    if d_bias is not None:
+                        d_bias[columns] -= grad[rows] @ tile
+                if d_weight is not None and wide is not None and d_weight.dtype != how.full:
+                    d_weight[columns] = wide
             if d_hidden is not None:
-                d_hidden[at] = low @ weight
-            if d_weight is not None:
-                d_weight.addmm_(low.T, hidden[at]) if low.dtype == torch.float32 else d_weight.add_(low.T @ hidden[at])
-            if d_bias is not None:
-                d_bias += scores.sum(0)
+                d_hidden = d_hidden.mul_(-grad[:, None]).to(hidden.dtype)
         return (
             d_hidden,
-            None if d_weight is None else d_weight.to(weight.dtype),
-            None if d_bias is None else d_bias.to(bias.dtype),
+            d_weight,
+            None if bias is None or d_bias is None else d_bias.to(bias.dtype),
             None,
             None,
         )
 
 
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Float32 logits of a chunk, in memory of their own."""
-    logits = hidden @ weight.T if bias is None else torch.addmm(bias, hidden, weight.T)
-    return logits.float()
+# All large products, which nothing is to be gained from tracing: one break of the graph under torch.compile.
+_apply: Any = torch.compiler.disable(_LinearLogps.apply)
 
 
 def linear_logps(
-    hidden: Tensor, weight: Tensor, labels: Tensor, *, bias: Tensor | None = None, size: int = 256
-) -> Tensor:
-    """The log-probability of each label under a linear head, `size` tokens at a time."""
-    logps: Tensor = _LinearLogps.apply(hidden, weight, bias, labels, size)  # type: ignore[assignment]
-    return logps
+    hidden: Tensor, weight: Tensor, labels: Tensor, *, bias: Tensor | None = None, tile: Tile | None = None
+) -> PerToken:
+    """The log-probability of each label under a linear head, float32 or better.
+
+    Products are computed as autocast would, if it is on. First derivatives only.
+    """
+    device = hidden.device.type
+    low = torch.promote_types(hidden.dtype, weight.dtype)
+    if torch.is_autocast_enabled(device) and low != torch.float64:
+        low = torch.get_autocast_dtype(device)
+    full = torch.float64 if low == torch.float64 else torch.float32
+    how = _How(tile or tile_for(len(weight), hidden.device), low, full, torch.is_grad_enabled())
+    return _apply(hidden, weight, bias, labels, how)
+
+
+# --- any head, through its module -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some of the predicted tokens: their logits in float32, their labels, and what else is known of each."""
+
+    logits: Tensor
+    labels: Owner
+    beside: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+ChunkFunction: TypeAlias = Callable[[Chunk], Tensor | TopK]
+"""From a chunk to one number (or one row) a token."""
+
+
+class Beside(Protocol):
+    """What goes through the chunk loop beside the logits, such as a teacher's."""
+
+    def at(self, part: slice) -> Any:
+        """What belongs to some of the tokens."""
+        ...
 
 
 def module_values(
-    head: nn.Module | Callable[[Tensor], Tensor],
+    head: Callable[[Tensor], Tensor],
     hidden: Tensor,
     labels: Tensor,
     functions: Mapping[str, ChunkFunction],
     *,
+    beside: Mapping[str, Beside] | None = None,
     size: int = 256,
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """What chunk functions make of the head's logits, `size` tokens at a time, each chunk checkpointed."""
-    names = list(functions)
+    grows = torch.is_grad_enabled()
 
-    def one(states: Tensor, wanted: Tensor) -> tuple[Tensor, ...]:
-        logits = head(states).float()
-        return tuple(functions[name](logits, wanted) for name in names)
+    def one(states: Tensor, wanted: Tensor, part: slice) -> dict[str, Any]:
+        logits = head(states)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        chunk = Chunk(logits, wanted, {name: other.at(part) for name, other in (beside or {}).items()})
+        return {name: function(chunk) for name, function in functions.items()}
 
-    parts: list[tuple[Tensor, ...]] = []
-    for states, wanted in zip(hidden.split(size), labels.split(size), strict=True):
-        grows = torch.is_grad_enabled()
-        parts.append(checkpoint(one, states, wanted, use_reentrant=False) if grows else one(states, wanted))  # type: ignore[arg-type]
-    return {name: torch.cat([part[i] for part in parts]) for i, name in enumerate(names)}
+    parts: list[dict[str, Any]] = []
+    for start in range(0, max(len(labels), 1), size):
+        part = slice(start, start + size)
+        given = hidden[part], labels[part], part
+        parts.append(checkpoint(one, *given, use_reentrant=False) if grows else one(*given))  # type: ignore[arg-type]
+    return {name: _joined([part[name] for part in parts]) for name in functions}
+
+
+def _joined(parts: list[Any]) -> Any:
+    """The parts of a value one after the other; of a record, field by field."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    if isinstance(first, Record):
+        return replace(first, **{f.name: _joined([getattr(p, f.name) for p in parts]) for f in fields(first)})
+    return torch.cat(parts)

@@ -1,25 +1,26 @@
 """Start an engine: choose the layout that is right for a model, and say why.
 
-The forest is tried first; what objects to it, or a trial that fails, sends the model to rows, with the reason.
-Rows are tried too: a model whose rows are not its own logits is refused, for nothing right could be computed.
+The forest is tried first; what objects to it, or a trial that fails, sends the model to rows, with the
+reason. Rows are tried too: a model whose rows are not its own logits is refused, for nothing right could be
+computed.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
+import torch
 from torch import nn
 
-from concord.engine.guards import objections
+from concord.engine.guards import impossible, limits, objections, silence
 from concord.engine.logprobs import LogProbs
-from concord.engine.model import text_config
 from concord.engine.probe import Trial, try_out
-from concord.engine.switch import switch
+from concord.engine.switch import kernel, switch
 from concord.errors import CapabilityError, Said, explain
 
-__all__ = ["Started", "start"]
+__all__ = ["Choice", "Started", "start"]
 
-Choice = Literal["auto", "forest", "rows"]
+Choice: TypeAlias = Literal["auto", "forest", "rows"]
 
 
 @dataclass(frozen=True)
@@ -29,53 +30,64 @@ class Started:
     engine: LogProbs
     trial: Trial
     refused: tuple[str, ...] = ()
+    silenced: float = 0.0
+    """The largest dropout that was set to zero."""
 
     @property
     def lines(self) -> Iterator[str]:
         """What a person should know, a line each."""
-        trial = self.trial
         yield f"layout: {self.engine.layout}"
         for reason in self.refused:
             yield f"not the forest: {reason}"
-        yield (
-            f"trial: log-probabilities within {trial.values:.1e} nats, gradients within {trial.gradients:.1e} of "
-            f"the model's own on {trial.tokens} tokens (allowed {trial.tolerance:.1e}; its noise {trial.noise:.1e})"
-        )
+        yield f"trial: {self.trial.line}"
+        if self.silenced:
+            yield f"dropout: set to zero (it was up to {self.silenced:g})"
 
 
 def start(model: nn.Module, *, layout: Choice = "auto", longest: int = 0, chunk: int = 0) -> Started:
     """Make an engine of a model. `longest` is the longest sequence there will be, 0 if not known."""
-    own = getattr(text_config(model), "_attn_implementation", None) or "eager"
+    if reasons := list(impossible(model)):
+        raise _refusal(
+            "no layout is right for this model", reasons, "a causal language model", "use another model"
+        )
+    own, silenced = kernel(model), silence(model)
     refused: list[str] = []
     if layout != "rows":
-        refused += objections(model)
+        refused += objections(model, longest=longest)
         if not refused:
-            engine = LogProbs(model, layout="forest", chunk=chunk)
-            try:
-                trial = try_out(engine, longest=longest)
-            except CapabilityError as error:
-                refused.append(str(error))
-            else:
-                if trial.passed:
-                    return Started(engine, trial)
-                refused.append(_failed(trial))
-        switch(model, own)
+            engine, trial, reason = _tried(model, "forest", chunk, longest, own)
+            if engine is not None and trial is not None:
+                return Started(engine, trial, (), silenced)
+            refused.append(reason)
+            switch(model, own)
         if layout == "forest":
-            wrong, accepted = "the forest is not right for this model", "a model whose attention it can stand in for"
-            raise CapabilityError(
-                explain(wrong, found=Said("; ".join(refused)), accepted=accepted, do="leave the layout out")
+            accepted = "a model whose attention it can stand in for"
+            raise _refusal(
+                "the forest is not right for this model", refused, accepted, "leave the layout out"
             )
-    engine = LogProbs(model, layout="rows", chunk=chunk)
-    trial = try_out(engine, longest=longest)
-    if not trial.passed:
-        wrong, accepted = "what is computed for this model is not what it computes itself", "equal log-probabilities"
-        do = "report this with the model's configuration"
-        raise CapabilityError(explain(wrong, found=Said(_failed(trial)), accepted=accepted, do=do))
-    return Started(engine, trial, tuple(refused))
+    engine, trial, reason = _tried(model, "rows", chunk, longest, own)
+    if engine is None or trial is None:
+        wrong = "what is computed for this model is not what it computes itself"
+        raise _refusal(
+            wrong, [reason], "equal log-probabilities", "report this with the model's configuration"
+        )
+    return Started(engine, trial, tuple(refused), silenced)
 
 
-def _failed(trial: Trial) -> str:
-    return (
-        f"on trial its log-probabilities were off by {trial.values:.1e} nats and its gradients by "
-        f"{trial.gradients:.1e}, where {trial.tolerance:.1e} is allowed"
-    )
+def _tried(
+    model: nn.Module, layout: Literal["forest", "rows"], chunk: int, longest: int, own: str | None
+) -> tuple[LogProbs | None, Trial | None, str]:
+    """An engine with the trial it passed, or the reason why there is none."""
+    try:
+        engine = LogProbs(model, layout=layout, chunk=chunk)
+        trial = try_out(engine, longest=longest, own=own)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a model that does not fit may raise is a reason, and is said
+        return None, None, f"its trial failed: {type(error).__name__}: {error}"
+    engine.limits = limits(model, longest=longest)
+    return (engine, trial, "") if trial.passed else (None, None, f"on trial it was off: {trial.line}")
+
+
+def _refusal(wrong: str, reasons: list[str], accepted: str, do: str) -> CapabilityError:
+    return CapabilityError(explain(wrong, found=Said("; ".join(reasons)), accepted=accepted, do=do))

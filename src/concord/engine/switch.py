@@ -2,7 +2,8 @@
 
 transformers reads the choice from the configuration of the text part in every layer, also when gradient
 checkpointing computes a layer again. So it is switched for good, and a model's own kernel is borrowed only
-for the length of a `with`, in which nothing of the forest may be pending.
+for the length of a `with`, in which nothing of the forest may be pending: no backward of what was computed
+outside.
 """
 
 from collections.abc import Generator, Iterator
@@ -12,44 +13,57 @@ from typing import Any
 from torch import nn
 
 from concord.engine.attention import NAME, install
-from concord.engine.model import causal
+from concord.engine.model import causal, text_config
 
 __all__ = ["kernel", "own_kernel", "switch"]
 
 
-def switch(model: nn.Module, name: str) -> dict[int, str | None]:
-    """Set the attention of every part of a model, and return what each had, by the identity of its configuration."""
+def switch(model: nn.Module, name: str | None) -> str | None:
+    """Set the attention of the text part of a model, and return what it had. None: what transformers would
+    take."""
     if name == NAME:
         install()
-    before: dict[int, str | None] = {}
+    before, name = kernel(model), name or _usual(model)
     for config in _configs(model):
-        before.setdefault(id(config), getattr(config, "_attn_implementation", None))
-        config._attn_implementation = name
+        # Written so, the parts of a configuration keep theirs: pictures have no forest.
+        config._attn_implementation = {"": name}
     return before
 
 
-def kernel(model: nn.Module) -> frozenset[str | None]:
-    """The attention of the parts of a model; one name, where all is well."""
-    return frozenset(getattr(config, "_attn_implementation", None) for config in _configs(model))
+def kernel(model: nn.Module) -> str | None:
+    """The attention that the text part of a model uses."""
+    return getattr(text_config(model), "_attn_implementation", None)
 
 
 @contextmanager
-def own_kernel(model: nn.Module, name: str | None) -> Generator[None]:
-    """Let a model use an attention of its own inside the `with`, and put back what it had."""
-    before = switch(model, name or "eager")
+def own_kernel(model: nn.Module, name: str | None = None) -> Generator[None]:
+    """Let a model use an attention of its own inside the `with`, and put back what it had, come what may.
+
+    Without a name: the one transformers would take.
+    """
+    name = name or _usual(model)
+    held = [(config, getattr(config, "_attn_implementation", None)) for config in _configs(model)]
     try:
+        for config, _ in held:
+            config._attn_implementation = {"": name}
         yield
     finally:
-        for config in _configs(model):
-            config._attn_implementation = before[id(config)]
+        for config, before in held:
+            config._attn_implementation = {"": before}
+
+
+def _usual(model: nn.Module) -> str:
+    return "sdpa" if getattr(causal(model), "_supports_sdpa", False) else "eager"
 
 
 def _configs(model: nn.Module) -> Iterator[Any]:
-    """The configurations that attention layers read: of the model, its text part, and each module that keeps one."""
-    seen: set[int] = set()
-    inner = causal(model)
-    for module in inner.modules():
+    """The configurations that layers of the text part read: all of its class that any module keeps, each
+    once."""
+    text = text_config(model)
+    seen = {id(text)}
+    yield text
+    for module in causal(model).modules():
         config = getattr(module, "config", None)
-        if config is not None and hasattr(config, "_attn_implementation") and id(config) not in seen:
+        if type(config) is type(text) and id(config) not in seen:
             seen.add(id(config))
             yield config
