@@ -19,7 +19,7 @@ from concord.engine.rows import Rows
 from concord.engine.switch import kernel
 from concord.errors import CapabilityError, InputError, Said, explain
 
-__all__ = ["Limits", "check_calls", "impossible", "limits", "objections", "silence", "windows"]
+__all__ = ["Limits", "check_calls", "impossible", "limits", "objections", "windows"]
 
 Layout: TypeAlias = Forest | Rows
 
@@ -150,19 +150,3 @@ def _thresholds(config: Any, kinds: tuple[str, ...] = ("longrope",)) -> Iterator
         if str(part.get("rope_type", "")).replace("dynamic_ntk", "dynamic") in kinds:
             found.add(int(part.get("original_max_position_embeddings") or config.max_position_embeddings))
     yield from sorted(found)
-
-
-def silence(model: nn.Module) -> float:
-    """Set every dropout of a model to zero, and return the largest it had.
-
-    Log-probabilities of replies are compared with each other and with a reference; chance has no place in
-    them.
-    """
-    largest = 0.0
-    for module in model.modules():
-        for name, value in list(vars(module).items()):
-            chance = name == "p" if isinstance(module, nn.modules.dropout._DropoutNd) else "dropout" in name
-            if chance and isinstance(value, float) and value:
-                largest = max(largest, value)
-                setattr(module, name, 0.0)
-    return largest

@@ -10,7 +10,7 @@ the same bits tomorrow.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -259,6 +259,8 @@ ChunkFunction: TypeAlias = Callable[[Chunk], Tensor | TopK]
 """From a chunk to one number (or one row) a token."""
 
 
+@runtime_checkable
+@runtime_checkable
 class Beside(Protocol):
     """What goes through the chunk loop beside the logits, such as a teacher's."""
 

@@ -43,6 +43,8 @@ def body(model: nn.Module) -> nn.Module:
     """The part of a causal language model that gives hidden states."""
     inner = causal(model)
     found = getattr(inner, getattr(inner, "base_model_prefix", "") or "model", None)
+    # The text half of a composite model may keep the name of the whole and its body under another.
+    found = getattr(inner, "model", None) if found is None else found
     if not isinstance(found, nn.Module) or found is inner:
         wrong, accepted = "no body that gives hidden states was found in the model", "a causal language model"
         do = "load it with AutoModelForCausalLM"

@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
-from concord.engine.guards import impossible, limits, objections, silence
+from concord.engine.guards import impossible, limits, objections
 from concord.engine.logprobs import LogProbs
+from concord.engine.precision import Stilled, still
 from concord.engine.probe import Trial, try_out
 from concord.engine.switch import kernel, switch
 from concord.errors import CapabilityError, Said, explain
@@ -30,8 +31,8 @@ class Started:
     engine: LogProbs
     trial: Trial
     refused: tuple[str, ...] = ()
-    silenced: float = 0.0
-    """The largest dropout that was set to zero."""
+    stilled: Stilled = Stilled(())
+    """The dropout that was set to zero, which `restore` gives back to a model that is exported."""
 
     @property
     def lines(self) -> Iterator[str]:
@@ -40,8 +41,8 @@ class Started:
         for reason in self.refused:
             yield f"not the forest: {reason}"
         yield f"trial: {self.trial.line}"
-        if self.silenced:
-            yield f"dropout: set to zero (it was up to {self.silenced:g})"
+        if self.stilled.largest:
+            yield f"dropout: set to zero (it was up to {self.stilled.largest:g})"
 
 
 def start(model: nn.Module, *, layout: Choice = "auto", longest: int = 0, chunk: int = 0) -> Started:
@@ -50,14 +51,14 @@ def start(model: nn.Module, *, layout: Choice = "auto", longest: int = 0, chunk:
         raise _refusal(
             "no layout is right for this model", reasons, "a causal language model", "use another model"
         )
-    own, silenced = kernel(model), silence(model)
+    own, stilled = kernel(model), still(model)
     refused: list[str] = []
     if layout != "rows":
         refused += objections(model, longest=longest)
         if not refused:
             engine, trial, reason = _tried(model, "forest", chunk, longest, own)
             if engine is not None and trial is not None:
-                return Started(engine, trial, (), silenced)
+                return Started(engine, trial, (), stilled)
             refused.append(reason)
             switch(model, own)
         if layout == "forest":
@@ -71,7 +72,7 @@ def start(model: nn.Module, *, layout: Choice = "auto", longest: int = 0, chunk:
         raise _refusal(
             wrong, [reason], "equal log-probabilities", "report this with the model's configuration"
         )
-    return Started(engine, trial, tuple(refused), silenced)
+    return Started(engine, trial, tuple(refused), stilled)
 
 
 def _tried(
