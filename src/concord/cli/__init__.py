@@ -17,6 +17,7 @@ from concord import __version__, errors
 __all__ = ["VERBS", "main"]
 
 VERBS = {
+    "audit": "Say what is in your data, and what is wrong with it.",
     "cache": "Look after what was computed once and is kept.",
     "methods": "List the methods of alignment, or show one.",
 }

@@ -1,0 +1,179 @@
+"""Whether the preferences of this data can be a utility, or what it would take for the data to tell."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concord.data.columns import Columns
+from concord.data.duplicates import Measured
+from concord.data.estimates import clustered_mean, clustered_share
+from concord.data.exact import decided, exact_p_value
+from concord.data.utility import (
+    PRIOR,
+    Edges,
+    aggregate,
+    ceiling_of,
+    cycles,
+    goodness,
+    informative,
+    repeated_agreement,
+    triads,
+)
+from concord.results import Interval, Result
+
+__all__ = ["consistency_results"]
+
+_MOST_PAIRS = 3_000
+_DRAWS = 199
+_SOURCE = "comparisons only: a ranking or a list of scores is in one order by construction"
+
+
+def consistency_results(columns: Columns, *, level: float, seed: int, examples: int) -> list[Measured]:
+    """Triads, circles, the fit of Bradley-Terry and the noise ceiling; empty where nothing was compared."""
+    explicit = columns.view("implied") == 0
+    if not explicit.any():
+        return []
+    edges = _edges(columns, np.flatnonzero(explicit))
+    inner = edges.taken(informative(edges)) if len(edges.left) else edges
+    return [
+        *_circles(columns, inner, level=level, examples=examples),
+        *_fit(inner, seed=seed),
+        *_ceiling(edges, level=level),
+    ]
+
+
+def _edges(columns: Columns, which: NDArray[np.int64]) -> Edges:
+    """The compared pairs of prompts with more than one judgement; others can tell nothing here."""
+    first = columns.view("first")[which].astype(np.int64)
+    second = columns.view("second")[which].astype(np.int64)
+    prompts = columns.row_prompts[columns.view("reply_row")[first].astype(np.int64)]
+    wins = [columns.view(name)[which].astype(np.float64) for name in ("first_wins", "second_wins")]
+    _, number = np.unique(prompts, return_inverse=True)
+    weight = np.bincount(number, weights=wins[0] + wins[1])[number]
+    several = weight > 1 + 1e-6
+    reply = columns.view("reply").astype(np.uint64)
+    taken = (wins[0][several], wins[1][several])
+    return aggregate(prompts[several], reply[first[several]], reply[second[several]], taken)
+
+
+def _circles(columns: Columns, edges: Edges, *, level: float, examples: int) -> list[Measured]:
+    ordered, circular, where = triads(edges)
+    how = (
+        "share of triads of replies to one prompt, each two ordered by a majority, that go in a circle; "
+        f"0 for a utility, 0.25 for coin flips. From {_SOURCE}"
+    )
+    if not ordered:
+        how += (
+            ". No prompt has three replies that were all compared: three for some hundred prompts would tell"
+        )
+    rows = np.flatnonzero(np.isin(columns.row_prompts, where))
+    triad = Result(
+        name="intransitive_triads",
+        value=circular / ordered if ordered else None,
+        n=ordered,
+        unit="triads",
+        how=how,
+    )
+    on = cycles(edges)
+    found = clustered_share(on, edges.prompt, level=level)
+    how = (
+        f"share of pairs on a circle of majorities, of those whose part has a circle of pairs. From {_SOURCE}"
+    )
+    if found.value is None:
+        how += ". No prompt has a circle of comparisons, so that every preference fits some utility"
+    circle = Result(
+        name="pairs_on_circles", value=found.value, interval=found.interval, n=found.n, unit="pairs", how=how
+    )
+    return [Measured(triad, columns.origins(rows, examples)), Measured(circle)]
+
+
+def _fit(edges: Edges, *, seed: int) -> list[Measured]:
+    if not len(edges.left):
+        how = (
+            "p-value of the fit of a utility under Bradley-Terry: the data cannot tell, as no prompt has "
+            "more compared pairs than connect its replies; three replies compared each with each would"
+        )
+        return [Measured(Result(name="utility_fit_p", value=None, n=0, unit="judgements", how=how))]
+    fitted = goodness(edges)
+    part = _sampled(decided(edges))
+    p_value = exact_p_value(part, draws=_DRAWS, seed=seed)
+    how = (
+        f"p-value of the fit of a utility under Bradley-Terry on {len(part.left)} pairs that can tell: the "
+        f"rank of their deviance among {_DRAWS} tables drawn with the same wins of each reply, so exact; "
+        f"small where no utility explains who won. Deviance of the fit of all {len(edges.left)} pairs: "
+        f"{fitted.deviance:.1f} on {fitted.freedom} degrees of freedom"
+    )
+    if p_value is None:
+        how += ". The data cannot tell: where pairs were judged but once, noise explains any circle"
+    prior = f"utilities have a normal prior of variance {1 / PRIOR:g}, which keeps them finite"
+    values = {
+        "utility_fit_p": (p_value, how),
+        "utility_accuracy": (
+            fitted.accuracy,
+            f"share of judgements in the order of the utilities that were fitted to them; {prior}",
+        ),
+        "utility_accuracy_expected": (
+            fitted.expected_accuracy,
+            f"what the share in their order would be on the average, were these utilities true; {prior}",
+        ),
+    }
+    sizes = {"utility_fit_p": round(float(part.count.sum()))}
+    n = round(float(edges.count.sum()))
+    return [
+        Measured(Result(name=name, value=value, n=sizes.get(name, n), unit="judgements", how=said))
+        for name, (value, said) in values.items()
+    ]
+
+
+_AGREE = "how often two judgements of the same two replies agree, from pairs with two or more (ties left out)"
+_CEILING = (
+    "at most so often can any model agree with a single judgement, (1 + sqrt(2A - 1)) / 2 at an agreement A; "
+    "one that takes every majority agrees at least A. Too high where rows are copies, not new judgements"
+)
+_UNTOLD = ". No pair was judged twice: a second judgement of a hundred pairs would tell how noisy one is"
+
+
+def _ceiling(edges: Edges, *, level: float) -> list[Measured]:
+    agreement, prompts = repeated_agreement(edges)
+    found = clustered_mean(agreement, prompts, level=level)
+    names = {"repeated_agreement": _AGREE, "noise_ceiling": _CEILING}
+    if found.value is None:
+        return [
+            Measured(Result(name=name, value=None, n=0, unit="pairs", how=how + _UNTOLD))
+            for name, how in names.items()
+        ]
+    values = {"repeated_agreement": found.value, "noise_ceiling": ceiling_of(found.value)}
+    intervals: dict[str, Interval | None] = dict.fromkeys(names)
+    if found.interval:
+        low, high = max(0.0, found.interval.low), min(1.0, found.interval.high)
+        how = found.interval.how
+        intervals = {
+            "repeated_agreement": Interval(low, high, level=level, how=how),
+            "noise_ceiling": Interval(
+                ceiling_of(low), ceiling_of(high), level=level, how=f"carried over: {how}"
+            ),
+        }
+    return [
+        Measured(
+            Result(name=name, value=values[name], interval=intervals[name], n=found.n, unit="pairs", how=how)
+        )
+        for name, how in names.items()
+    ]
+
+
+def _sampled(edges: Edges) -> Edges:
+    """Whole parts up to so many pairs, in the order of the hashes of their prompts, which is no order."""
+    if len(edges.left) <= _MOST_PAIRS:
+        return edges
+    order = np.lexsort((edges.component, edges.prompt))
+    parts, sizes = np.unique(edges.component, return_counts=True)
+    size = dict(zip(parts.tolist(), sizes.tolist(), strict=True))
+    chosen, total, passed = set[int](), 0, -1
+    for component in edges.component[order].tolist():
+        if component == passed or component in chosen:
+            continue
+        passed = component
+        if total and total + size[component] > _MOST_PAIRS:
+            break
+        chosen.add(component)
+        total += size[component]
+    return edges.taken(np.isin(edges.component, sorted(chosen)))

@@ -1,0 +1,162 @@
+"""What occurs more than once, and what contradicts itself: rows, prompts, replies, pairs and labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concord.data.bias import Pairs
+from concord.data.columns import Columns, Hashes, mixed
+from concord.data.estimates import clustered_share
+from concord.data.minhash import Sketch, near_groups
+from concord.results import Result
+from concord.types import Origin
+
+__all__ = ["Measured", "duplicate_results", "judged_both_ways", "near_results", "pair_results"]
+
+_Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A result, and a few rows that show what it speaks of."""
+
+    result: Result
+    rows: tuple[Origin, ...] = ()
+
+
+def duplicate_results(columns: Columns, *, level: float, examples: int) -> list[Measured]:
+    """Exact copies of rows, of prompts and of replies, whatever their splits."""
+    row_prompts, every = columns.row_prompts, np.arange(len(columns.split))
+    prompts = columns.view("prompt").astype(np.uint64)
+    asked = np.flatnonzero(prompts != 0)
+    reply_rows = columns.view("reply_row").astype(np.int64)
+    looked_at = {
+        "rows": (
+            columns.view("content").astype(np.uint64),
+            every,
+            "prompt, replies and what is known of them",
+        ),
+        "prompts": (prompts[asked], asked, "prompt, with its system message and tools"),
+        "replies": (columns.view("reply").astype(np.uint64), reply_rows, "reply, whatever its prompt"),
+    }
+    measured: list[Measured] = []
+    for name, (hashes, rows, what) in looked_at.items():
+        again = _occurs_before(hashes)
+        found = clustered_share(again, row_prompts[rows], level=level)
+        result = Result(
+            name="duplicates",
+            value=found.value,
+            interval=found.interval,
+            n=found.n,
+            unit=name,
+            how=f"share of {name} whose {what} stood in an earlier one, exactly",
+            at={"of": name},
+        )
+        measured.append(Measured(result, columns.origins(rows[np.flatnonzero(again)], examples)))
+    return measured
+
+
+def near_results(
+    columns: Columns, hashes: Hashes, sketch: Sketch, name: str, *, threshold: float, examples: int
+) -> Measured:
+    """Texts that nearly say what an earlier one says, among those that differ.
+
+    `hashes` are those of the signed texts, each once. Of each group of texts linked by likeness all but one
+    are counted, as if one were kept.
+    """
+    labels = near_groups(sketch, threshold=threshold)
+    kept = labels == np.arange(len(labels))
+    again = np.flatnonzero(~kept)
+    rows, values = _rows_of(columns, name)
+    shown = again[:examples].tolist()
+    # The row that is like, then the row it is like.
+    wanted = [hashes[place] for one in shown for place in (one, int(labels[one]))]
+    found = [int(rows[places[0]]) for one in wanted if len(places := np.flatnonzero(values == one))]
+    largest = int(np.bincount(labels, minlength=1).max(initial=0)) if len(labels) else 0
+    result = Result(
+        name="near_duplicates",
+        value=len(again) / len(labels) if len(labels) else None,
+        n=len(labels),
+        unit=name,
+        how=f"share of different {name} beyond the first of each group linked by a likeness of {threshold:g} "
+        "or more, the share of pieces of five characters they have in common, as estimated by MinHash "
+        f"(standard deviation 0.04); largest group {largest}",
+        at={"of": name},
+    )
+    return Measured(result, columns.origins(found, examples))
+
+
+def pair_results(columns: Columns, pairs: Pairs, *, level: float, examples: int) -> list[Measured]:
+    """Pairs that were judged again: the same way, or the other way; and replies on both sides."""
+    explicit = pairs.taken(~pairs.implied)
+    if not len(explicit.row):
+        return []
+    reply = columns.view("reply").astype(np.uint64)
+    winner, loser = reply[explicit.winner], reply[explicit.loser]
+    key = mixed(explicit.prompt, np.minimum(winner, loser), np.maximum(winner, loser))
+    _, which = np.unique(key, return_inverse=True)
+    up = winner < loser
+    contradicted = (np.bincount(which, weights=up) > 0) & (np.bincount(which, weights=~up) > 0)
+    again = _occurs_before(key)
+    chosen, rejected = mixed(explicit.prompt, winner), mixed(explicit.prompt, loser)
+    both = np.isin(chosen, rejected) | np.isin(rejected, chosen)
+    looked_at = (
+        ("contradictions", contradicted[which], "whose same two replies to the same prompt are elsewhere "
+         "preferred the other way"),
+        ("repeated_pairs", again, "whose two replies to the same prompt were compared in an earlier row"),
+        ("chosen_and_rejected", both, "with a reply that is chosen here and rejected elsewhere, to the same "
+         "prompt; right where a prompt has three replies or more"),
+    )  # fmt: skip
+    measured: list[Measured] = []
+    for name, holds, what in looked_at:
+        found = clustered_share(holds, explicit.prompt, level=level)
+        result = Result(
+            name=name,
+            value=found.value,
+            interval=found.interval,
+            n=found.n,
+            unit="comparisons",
+            how=f"share of comparisons with a winner {what}",
+        )
+        rows = explicit.row[holds]
+        if name == "contradictions":
+            rows = rows[np.argsort(which[holds], kind="stable")]
+        measured.append(Measured(result, columns.origins(rows, examples)))
+    return measured
+
+
+def judged_both_ways(columns: Columns, *, level: float, examples: int) -> list[Measured]:
+    """Labelled replies whose same reply to the same prompt is labelled otherwise elsewhere."""
+    judged = columns.view("judged").astype(np.int64)
+    if not len(judged):
+        return []
+    rows = columns.view("reply_row")[judged].astype(np.int64)
+    prompts = columns.row_prompts[rows]
+    _, which = np.unique(mixed(prompts, columns.view("reply")[judged].astype(np.uint64)), return_inverse=True)
+    good = columns.view("desirable") == 1
+    torn = (np.bincount(which, weights=good) > 0) & (np.bincount(which, weights=~good) > 0)
+    found = clustered_share(torn[which], prompts, level=level)
+    result = Result(
+        name="labels_both_ways",
+        value=found.value,
+        interval=found.interval,
+        n=found.n,
+        unit="judgements",
+        how="share of labelled replies whose same reply to the same prompt is labelled otherwise elsewhere",
+    )
+    return [Measured(result, columns.origins(rows[torn[which]], examples))]
+
+
+def _occurs_before(hashes: Hashes) -> NDArray[np.bool_]:
+    """Whether each hash stood before."""
+    again = np.ones(len(hashes), dtype=np.bool_)
+    again[np.unique(hashes, return_index=True)[1]] = False
+    return again
+
+
+def _rows_of(columns: Columns, name: str) -> tuple[_Ints, Hashes]:
+    """The rows of all prompts, or of all replies, and their hashes."""
+    if name == "prompts":
+        return np.arange(len(columns.prompt)), columns.view("prompt").astype(np.uint64)
+    return columns.view("reply_row").astype(np.int64), columns.view("reply").astype(np.uint64)

@@ -1,0 +1,24 @@
+"""The only place that makes pixels: blocks, and one self-contained page of them.
+
+blocks         what a report is made of, as data
+page_html      a page as one HTML file; `write_page` writes it
+from_results   tables of results; `results_page` the page of a run's results
+audit_page     the page of an audit
+"""
+
+from concord.report.audited import audit_page
+from concord.report.blocks import Page
+from concord.report.histograms import histogram
+from concord.report.html import page_html, write_page
+from concord.report.results import from_results, results_curve, results_page
+
+__all__ = [
+    "Page",
+    "audit_page",
+    "from_results",
+    "histogram",
+    "page_html",
+    "results_curve",
+    "results_page",
+    "write_page",
+]

@@ -1,0 +1,138 @@
+"""Samples as elements of a page: what is learned from is marked, blanks and special tokens can be seen."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from concord.report.blocks import Piece, Sample, Samples, ShownReply, Turn
+from concord.report.markup import Markup, el, join, prose
+from concord.report.numbers import number
+from concord.report.words import one_line, visible
+
+__all__ = ["count_trained", "drawn_samples", "split_pieces"]
+
+_OPEN = 1_200  # characters of a turn that are shown unfolded
+_LONGEST = 20_000  # characters of a turn that are in the page at all
+_BLANKS = re.compile(r"(\n|\t|(?:(?<= ) | (?= )| (?=\n)|(?<=\n) |^ | $)|\[U\+[0-9A-F]{4,6}\])")
+_UNSEEN = re.compile(r"\[U\+[0-9A-F]{4,6}\]")
+
+
+def drawn_samples(block: Samples) -> Markup:
+    """All samples of a block, with a legend where anything is marked."""
+    pieces = [piece for sample in block.samples for turn in _turns(sample) for piece in turn.pieces]
+    legend: list[Markup | str] = []
+    if any(piece.trained for piece in pieces):
+        legend += [el("mark", "marked text"), " is learned from. "]
+    if any(piece.special for piece in pieces):
+        legend += [el("span", "text in this colour", class_="special"), " is a special token."]
+    return el(
+        "div",
+        el("p", block.caption, class_="caption") if block.caption else None,
+        el("p", *legend, class_="legend") if legend else None,
+        *map(_sample, block.samples),
+        class_="samples",
+    )
+
+
+def split_pieces(pieces: Iterable[Piece], at: int) -> tuple[list[Piece], list[Piece]]:
+    """The first so many characters of the pieces, and the rest."""
+    head: list[Piece] = []
+    tail: list[Piece] = []
+    left = at
+    for piece in pieces:
+        first, rest = piece.text[:left], piece.text[left:]
+        left -= len(first)
+        if first:
+            head.append(Piece(first, piece.trained, piece.special))
+        if rest:
+            tail.append(Piece(rest, piece.trained, piece.special))
+    return head, tail
+
+
+def count_trained(pieces: Iterable[Piece]) -> tuple[int, int]:
+    """How many characters there are, and how many of them are learned from."""
+    sizes = [(len(piece.text), len(piece.text) * piece.trained) for piece in pieces]
+    return sum(size for size, _ in sizes), sum(trained for _, trained in sizes)
+
+
+def _turns(sample: Sample) -> Iterator[Turn]:
+    yield from sample.prompt
+    for reply in sample.replies:
+        yield from reply.turns
+
+
+def _sample(sample: Sample) -> Markup:
+    several = len(sample.replies) > 1
+    return el(
+        "article",
+        el("p", el("bdi", one_line(sample.title)), class_="sample-title"),
+        *map(_turn, sample.prompt),
+        el("div", *map(_reply, sample.replies), class_="replies side" if several else "replies")
+        if sample.replies
+        else None,
+        *(el("p", prose(remark), class_="remark") for remark in sample.remarks),
+        class_="sample",
+        aria_label=sample.title,
+    )
+
+
+def _reply(reply: ShownReply) -> Markup:
+    score = None if reply.score is None else el("span", f"score {number(reply.score)}", class_="score")
+    known = reply.label.lower()
+    tone = f"reply {known}" if known in ("chosen", "rejected") else "reply"
+    label = el("p", el("bdi", one_line(reply.label)), " ", score, class_="label") if reply.label else None
+    return el("section", label, *map(_turn, reply.turns), class_=tone, aria_label=reply.label or "reply")
+
+
+def _turn(turn: Turn) -> Markup:
+    shown, folded = split_pieces(turn.pieces, _OPEN)
+    folded, lost = split_pieces(folded, _LONGEST - _OPEN)
+    more = None
+    if folded:
+        more = el(
+            "details",
+            el("summary", _told(folded, "more")),
+            el("div", _said(folded), class_="said", dir="auto"),
+        )
+    return el(
+        "div",
+        el("p", one_line(turn.role), class_="role") if turn.role else None,
+        el("div", _said(shown) if shown else el("em", "nothing"), class_="said", dir="auto"),
+        more,
+        el("p", f"{_told(lost, 'further')} left out here.", class_="remark") if lost else None,
+        class_=f"turn {turn.role}" if turn.role in ("system", "user", "assistant", "tool") else "turn",
+    )
+
+
+def _told(pieces: list[Piece], more: str) -> str:
+    size, trained = count_trained(pieces)
+    which = (
+        ", all learned from" if trained == size else f", {trained:,} of them learned from" if trained else ""
+    )
+    return f"{size:,} {more} character{'s' * (size != 1)}{which}"
+
+
+def _said(pieces: list[Piece]) -> Markup:
+    return join(*map(_piece, pieces))
+
+
+def _piece(piece: Piece) -> Markup:
+    inside = join(*map(_blank, _BLANKS.split(visible(piece.text))))
+    if piece.special:
+        inside = el("span", inside, class_="special")
+    return el("mark", inside) if piece.trained else inside
+
+
+def _blank(text: str) -> Markup | str:
+    """A sign before each line end, tab and doubled or outer blank; drawn by the style, so never copied."""
+    match text:
+        case "\n":
+            return join(el("span", class_="nl"), "\n")
+        case "\t":
+            return el("span", "\t", class_="tab")
+        case " ":
+            return el("span", " ", class_="sp")
+        case _ if _UNSEEN.fullmatch(text):
+            # By itself, or right-to-left text around it would tear it apart.
+            return el("bdi", text, class_="unseen")
+        case _:
+            return text
