@@ -107,6 +107,7 @@ CONTRADICTIONS: list[tuple[tuple[tuple[Message, ...], ...], Utilities, str]] = [
     ((A, B), Ratings((None, None), {"wit": (None, None)}), "a rating scores nothing; found nothing"),
     ((A, B), Preference(0.5, (0, 0, 0)), "the votes say nothing; found (0, 0, 0)"),
     ((A, B), Preference(0.5, (2, -1, 1)), "the votes say nothing"),
+    ((A, B), Preference(0.5, (10**400, 0, 10**400)), "the votes say nothing"),
     ((A, B), Ranks((0, 1)), "a rank is too small; found 0"),
     ((A, B), Ratings((1.0, nan)), "a score is not a number"),
     ((A, B), Ratings((1.0, -inf)), "a score is not a number"),

@@ -111,7 +111,7 @@ def _shown(found: object) -> str:
     try:
         text = repr(found)
     except ValueError:  # Python spells no whole number of more than some thousand digits
-        text = f"a {type(found).__name__} too long to show"
+        text = f"{type(found).__name__} too long to show"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... of {len(text)} characters"
 
 

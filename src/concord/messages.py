@@ -36,6 +36,7 @@ __all__ = [
     "is_count",
     "is_number",
     "is_turns",
+    "is_votes",
     "spoils",
 ]
 
@@ -226,6 +227,14 @@ def is_number(value: object) -> bool:
         return isinstance(value, int | float) and isfinite(value)
     except OverflowError:
         return False
+
+
+def is_votes(value: object) -> bool:
+    """Whether a value is three counts, not all zero, whose shares a float can hold."""
+    if first_odd(value, is_count) or not isinstance(value, tuple):
+        return False
+    counts = cast("tuple[int, ...]", value)
+    return len(counts) == 3 and sum(counts) > 0 and is_number(sum(counts))
 
 
 def is_turns(value: object) -> bool:

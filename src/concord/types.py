@@ -42,6 +42,7 @@ from concord.messages import (
     is_count,
     is_number,
     is_turns,
+    is_votes,
     spoils,
 )
 from concord.results import Challenge, Interval, JudgeRecord, Ledger, Result, Scorecard, Usage
@@ -350,7 +351,7 @@ def _preference_problem(known: Preference | SegmentPreference, replies: tuple[Tu
     if not isinstance(known, Preference):
         return None
     votes, strength, scores = known.votes, known.strength, known.scores
-    if votes is not None and (first_odd(votes, is_count) or len(votes) != 3 or sum(votes) == 0):
+    if votes is not None and not is_votes(votes):
         accepted = "three counts (for the first, ties, for the second), not all zero"
         return "the votes say nothing", votes, accepted, _LEAVE
     if strength is not None and not (is_number(strength) and strength >= 0):

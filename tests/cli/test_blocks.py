@@ -212,7 +212,7 @@ def test_of_a_long_turn_beginning_and_end_are_shown() -> None:
     turn = Turn("assistant", (Piece("a" * 600), Piece("b" * 600, trained=True)))
     shown = told(Samples((Sample("s", (turn,)),)), 200)
     squeezed = re.sub(r"\s+", "", shown)
-    assert "a" * 500 + "...500characters,400ofthemlearnedfrom...[[" + "b" * 200 + "]]" in squeezed
+    assert "a" * 320 + "...720characters,440ofthemlearnedfrom...[[" + "b" * 160 + "]]" in squeezed
 
 
 # --- drawings ---------------------------------------------------------------------------------------------
@@ -228,8 +228,8 @@ def test_a_histogram_in_ascii() -> None:
         "length    a             b\n"
         " 0 to 10  .          8                 0\n"
         "10 to 20  .          4  .              1\n"
+        "-- limit: 20 ---------------------------\n"
         "20 to 30             0  #########  1,000\n"
-        "limit at 20.\n"
         "Counts: rows.\n"
         "All.\n"
     )

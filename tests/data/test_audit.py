@@ -12,9 +12,11 @@ import pytest
 from concord import wire
 from concord.data.audit import audit
 from concord.data.audited import Audit, AuditSettings, Finding
-from concord.data.facts import PERCENTILES
+from concord.data.facts import PERCENTILES, length_counts
 from concord.data.findings import RULES
+from concord.data.observe import Observer
 from concord.errors import InputError
+from concord.formats import open_items
 from concord.render.records import Facts, Leaf, Rendered, RenderError, RenderSettings, StopToken, Unrendered
 from concord.render.show import Piece
 from concord.types import Item, Message, Origin, Preference, Prompt, Text, as_prompt, as_turns
@@ -389,6 +391,51 @@ def test_lengths_are_those_of_the_rows() -> None:
     assert value(found, "mean_length", side="row") == pytest.approx(np.mean(whole))
 
 
+def test_lengths_are_binned_and_none_is_lost() -> None:
+    rows = clean(80)
+    (found,) = audit({"a": compared(rows[:50]), "b": compared(rows[50:])}).lengths
+    assert (found.unit, found.zeros) == ("characters", 0)
+    for side, lengths in (
+        ("prompt", [len(row[0]) for row in rows]),
+        ("chosen", [len(first) if share else len(second) for _, first, second, share in rows]),
+        ("reply", [len(reply) for row in rows for reply in row[1:3]]),
+    ):
+        assert found.counts[side] == tuple(np.histogram(lengths, found.edges)[0])
+        assert sum(found.counts[side]) == len(lengths)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "edges", "log"),
+    [
+        ((0, 0), (0, 1), False),
+        ((3, 3), (3, 4), False),
+        ((0, 3, 9), tuple(range(11)), False),
+        ((400, 471), tuple(range(400, 476, 5)), False),
+        ((0, 20), (1, 2, 4, 6, 8, 12, 16, 24), True),
+        ((70, 900), (64, 96, 128, 192, 256, 384, 512, 768, 1024), True),
+    ],
+)
+def test_edges_of_lengths_are_round(lengths: tuple[int, ...], edges: tuple[int, ...], log: bool) -> None:
+    seen = Observer(AuditSettings())
+    split = seen.split("train")
+    for length in lengths:
+        seen.count(length, split, "tokens", "reply")
+    (found,) = length_counts(seen)
+    assert (found.unit, found.edges, found.log) == ("tokens", edges, log)
+    assert sum(found.counts["reply"]) == len(lengths)
+    assert found.zeros == (lengths.count(0) if log else 0)
+
+
+def test_three_different_rows_are_shown_even_of_one_source() -> None:
+    rows = clean(30)
+    found = audit({"train": compared([*rows, *rows])})
+    assert len({sample.texts for sample in found.samples}) == 3
+    few = audit({"train": compared([*rows[:2], *rows[:2]])})
+    assert len(few.samples) == 2
+    none = audit({"train": compared(rows)}, settings=AuditSettings(samples=0))
+    assert none.samples == ()
+
+
 # --- with a renderer --------------------------------------------------------------------------------------
 
 
@@ -551,3 +598,24 @@ def test_odd_items_are_audited_all_the_same() -> None:
 
 def test_every_rule_has_a_reason() -> None:
     assert all(rule.reason and rule.threshold >= 0 for rule in RULES.values())
+
+
+def test_scores_that_no_sum_can_hold_have_a_mean() -> None:
+    rows = [
+        {
+            "prompt": f"p{at}",
+            "completions": [{"response": "a", "score": 1.5e308}, {"response": "b", "score": 1.1e308}],
+        }
+        for at in range(4)
+    ]
+    found = audit({"train": open_items(rows)})
+    means = [one.value for one in found.results if one.name == "mean_score"]
+    assert means == [pytest.approx(1.3e308)]
+
+
+def test_texts_of_a_test_that_stand_in_training_are_a_leak() -> None:
+    rows = [{"text": f"The {at} texts of this set are each their own."} for at in range(9)]
+    found = audit({"train": open_items(rows), "test": open_items(rows[:3])})
+    leaks = [one for one in found.findings if one.name == "leak"]
+    assert [one.severity for one in leaks] == ["stop"]
+    assert "100%" in leaks[0].title

@@ -25,6 +25,21 @@ def test_quantiles_of_students_t_are_those_of_the_tables(freedom: int, expected:
     assert t_quantile(0.95, freedom) == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("level", "freedom", "expected"),
+    [
+        (0.9, 3, 2.353363),
+        (0.99, 3, 5.840909),
+        (0.999, 3, 12.923979),
+        (0.999, 4, 8.610302),
+        (0.99, 30, 2.749996),
+    ],
+)
+def test_quantiles_of_students_t_hold_at_other_levels(level: float, freedom: int, expected: float) -> None:
+    assert t_quantile(level, freedom) == pytest.approx(expected, abs=2e-6)
+    assert t_quantile(level, 31) == pytest.approx(t_quantile(level, 30), rel=0.01)
+
+
 def test_wilson_is_the_root_of_its_equation() -> None:
     # The ends are the p for which (share - p)^2 = z^2 p (1 - p) / n.
     z = t_quantile(0.95, 0)
@@ -70,6 +85,46 @@ def test_the_interval_covers_the_truth_where_prompts_differ(prompts: int) -> Non
         naive += low <= 0.7 <= high
     assert covered / 600 >= 0.93
     assert naive / 600 < 0.85, "the rows were no harder than independent ones, so this shows nothing"
+
+
+@pytest.mark.parametrize("largest", [40, 2000])
+def test_a_prompt_with_most_of_the_rows_does_not_speak_for_the_others(largest: int) -> None:
+    generator = np.random.default_rng(largest)
+    covered, of_mean, trials = 0, 0, 400
+    for _ in range(trials):
+        sizes = np.array([largest, *generator.integers(1, 12, 19)])
+        wins = generator.random(sizes.sum()) < np.repeat(generator.beta(1.4, 0.6, 20), sizes)
+        prompts = np.repeat(np.arange(20), sizes)
+        found, mean = clustered_share(wins, prompts).interval, clustered_mean(wins, prompts).interval
+        assert found is not None
+        assert mean is not None
+        covered += found.low <= 0.7 <= found.high
+        of_mean += mean.low <= 0.7 <= mean.high
+    assert covered / trials >= 0.93
+    assert of_mean / trials >= 0.93
+
+
+def test_the_variance_is_that_of_leaving_each_prompt_out() -> None:
+    generator = np.random.default_rng(5)
+    prompts = np.repeat(np.arange(6), [1, 2, 3, 5, 8, 13])
+    values = generator.normal(size=len(prompts))
+    means = np.array([values[prompts != one].mean() for one in range(6)])
+    variance = 5 / 6 * ((means - values.mean()) ** 2).sum()
+    found = clustered_mean(values, prompts).interval
+    assert found is not None
+    # 32 squared over the sum of squared sizes is 3.76: about four prompts of equal size.
+    assert found.high - found.low == pytest.approx(2 * t_quantile(0.95, 3) * sqrt(variance))
+
+
+def test_one_observation_and_one_prompt_say_how_little_they_know() -> None:
+    alone = clustered_share([True], [7])
+    assert alone.interval is not None
+    assert alone.interval.low < 0.25
+    one = clustered_share([True, False] * 50, [7] * 100)
+    assert one.interval is not None
+    assert "one prompt, of which alone it speaks" in one.interval.how
+    assert clustered_share([], []).value is None
+    assert clustered_mean([], []).value is None
 
 
 def test_a_clustered_mean_is_students_where_rows_are_independent() -> None:

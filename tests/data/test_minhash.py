@@ -2,13 +2,17 @@
 
 import random
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
 
 from concord.data.minhash import (
+    BANDS,
     PIECE,
+    ROWS_A_BAND,
     Signatures,
     cross_matches,
     joined,
@@ -20,6 +24,7 @@ from concord.data.minhash import (
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
+@cache
 def pieces(text: str) -> set[str]:
     return {text[at : at + PIECE] for at in range(max(1, len(text) - PIECE + 1))}
 
@@ -52,6 +57,26 @@ def test_estimates_are_unbiased_with_the_stated_error(length: int) -> None:
     truth = np.array([likeness(*pair) for pair in pairs])
     assert abs((found - truth).mean()) < 0.006
     assert np.sqrt(((found - truth) ** 2).mean()) < 0.045
+
+
+def test_bands_and_the_threshold_let_pass_what_the_table_says() -> None:
+    chance = random.Random(12)
+    pairs: list[tuple[str, str]] = []
+    for _ in range(1500):
+        said = words(chance, 60)
+        pairs.append((" ".join(said), changed(chance, said, chance.randint(4, 24))))
+    truth = np.array([likeness(*pair) for pair in pairs])
+    sketch = signatures([text for pair in pairs for text in pair])
+    agree = sketch[0::2] == sketch[1::2]
+    looked_at = agree.reshape(-1, BANDS, ROWS_A_BAND).all(axis=2).any(axis=1)
+    taken = looked_at & (agree.mean(axis=1) >= 0.8)
+    for low, high in ((0.4, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 0.78)):
+        here = (truth >= low) & (truth < high)
+        expected = (1 - (1 - truth[here] ** ROWS_A_BAND) ** BANDS).mean()
+        assert here.sum() > 100
+        assert looked_at[here].mean() == pytest.approx(expected, abs=0.1)
+    assert taken[truth < 0.7].mean() < 0.01
+    assert taken[truth > 0.86].mean() > 0.95
 
 
 def test_groups_are_those_of_all_pairs_held_against_each_other() -> None:
@@ -110,6 +135,15 @@ def test_signatures_in_a_file_are_those_of_the_texts(tmp_path: Path) -> None:
     stored = Signatures(tmp_path / "signatures")
     assert [stored.add(f"  {text.upper()} \n") for text in texts] == list(range(3000))
     np.testing.assert_array_equal(stored.finish(), signatures(texts))
+
+
+def test_accents_may_be_written_either_way(tmp_path: Path) -> None:
+    stored = Signatures(tmp_path / "signatures")
+    text = "\u00e0 bient\u00f4t, \u1ec7 \uac01 \u00c9t\u00e9 " * 5
+    for form in ("NFC", "NFD"):
+        stored.add(normalize(form, text))
+    sketch = stored.finish()
+    np.testing.assert_array_equal(sketch[0], sketch[1])
 
 
 def test_no_texts_have_no_signatures(tmp_path: Path) -> None:

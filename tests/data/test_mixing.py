@@ -50,7 +50,7 @@ def test_weights_are_taken_as_written(weights: tuple[float, ...], shares: tuple[
 
 
 def test_odd_weights_are_rounded_by_little() -> None:
-    weights = {"chat": 0.123456789, "code": 3.14159265, "maths": 1e-9}
+    weights = {"chat": 0.123456789, "code": 3.14159265, "maths": 1e-4}
     order = mix(SIZES, weights)
     total = sum(weights.values())
     assert sum(order.shares.values()) == 1
@@ -136,6 +136,8 @@ def test_without_weights_everything_is_shuffled_as_one() -> None:
         ({"a": 3}, {"a": 0}, "every weight is zero"),
         ({"chat": 3}, {"chatt": 1}, "did you mean 'chat'"),
         ({"a": 3, "b": 3}, {"a": 1}, "no weight"),
+        ({"a": 3, "b": 3}, {"a": 1, "b": 1e-9}, "the share of 'b' is too small"),
+        ({"a": 3, "b": 3}, {"a": 1, "b": 1e-14}, "the share of 'b' is too small"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused(sizes: dict[str, int], weights: dict[str, float], said: str) -> None:

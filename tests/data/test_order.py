@@ -123,3 +123,10 @@ def test_subseeds_are_apart() -> None:
 def test_what_is_no_position_is_refused(index: int, size: int, said: str) -> None:
     with pytest.raises(InputError, match=said):
         permuted(index, size, 0)
+
+
+@pytest.mark.parametrize("seed", ["1", 1.5, True, None])
+def test_a_seed_is_a_whole_number(seed: int) -> None:
+    for use in (lambda: permuted(0, 5, seed), lambda: row_at(0, 5, seed), lambda: subseed(seed, "epoch")):
+        with pytest.raises(InputError, match="a seed is not a whole number"):
+            use()

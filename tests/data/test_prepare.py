@@ -1,23 +1,28 @@
 """Preparing: the same bytes however it is done, nothing dropped in silence, nothing half done."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import concord
+from concord.data.order import row_at
 from concord.data.prepare import Limit, prepare, row_key
 from concord.data.shards import Shards
 from concord.errors import InputError, RowError, StoreError
 from concord.render.fit import TooLongError, fit
 from concord.store import Store
 from concord.types import Item, Message, Origin, Preference, Prompt, as_prompt, as_turns
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_script
 from tests.data.rows import same
 
 WORDS = [
@@ -279,23 +284,44 @@ def test_settings_that_do_not_exist_are_refused(tmp_path: Path, renderer: Any) -
         prepare([], renderer, tmp_path / "s", workers=-1)
 
 
+def ended(process: int) -> bool:
+    """Whether a process is no more, or only a name that nobody asked for."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return told.rpartition(")")[2].split()[0] == "Z"
+
+
 @pytest.mark.slow
-def test_a_killed_run_goes_on_from_what_it_rendered(tmp_path: Path, renderer: Any) -> None:
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_killed_run_goes_on_from_what_it_rendered(tmp_path: Path, renderer: Any, workers: int) -> None:
     text = """
-import os, signal, sys
+import multiprocessing, os, signal, sys
 from concord.data.prepare import prepare
 from concord.store import Store
 from tests.data.test_prepare import items, make_renderer
 def progress(done, total):
     if done >= 1024:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-prepare(items(2000), make_renderer(), sys.argv[1], store=Store(sys.argv[2]), progress=progress)
+folder, store, workers = sys.argv[1], Store(sys.argv[2]), int(sys.argv[3])
+prepare(items(2000), make_renderer(), folder, store=store, workers=workers, progress=progress)
 """
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(Path(concord.__file__).parents[1]), str(ROOT)])
     }
-    command = [sys.executable, "-c", text, str(tmp_path / "s"), str(tmp_path / "store")]
-    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    command = [sys.executable, "-c", text, str(tmp_path / "s"), str(tmp_path / "store"), str(workers)]
+    killed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    children = [int(child) for child in killed.stdout.split()]
+    assert len(children) == workers
+    for _ in range(100):
+        if all(map(ended, children)):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("workers go on without the process that sends them work")
     with pytest.raises(StoreError, match="does not hold prepared rows"):
         Shards(tmp_path / "s")
     with Store(tmp_path / "store") as store:
@@ -304,3 +330,83 @@ prepare(items(2000), make_renderer(), sys.argv[1], store=Store(sys.argv[2]), pro
     prepare(items(2000), renderer, tmp_path / "whole")
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".tmp") == []
+
+
+@pytest.mark.slow
+def test_a_full_disk_says_so_and_the_next_run_goes_on(tmp_path: Path, renderer: Any) -> None:
+    text = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from concord.data.prepare import prepare
+from concord.errors import StoreError
+from concord.store import Store
+from tests.data.test_prepare import items, make_renderer
+renderer = make_renderer()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+for store in (None, Store(sys.argv[2])):
+    try:
+        prepare(items(1500), renderer, sys.argv[1], store=store)
+    except StoreError as error:
+        print(error)
+"""
+    said = run_script(text, tmp_path / "s", tmp_path / "store")
+    assert [line.count("File too large") for line in said.splitlines()] == [1, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".s.lock", "store"]
+    with Store(tmp_path / "store") as store:
+        done = prepare(items(1500), renderer, tmp_path / "s", store=store)
+    assert done.reused + done.rendered == done.rows == 1500
+    assert done.shards.verify() == ()
+
+
+def test_a_store_that_is_deleted_is_missed_and_made_anew(tmp_path: Path, renderer: Any) -> None:
+    with Store(tmp_path / "store") as store:
+        prepare(items(20), renderer, tmp_path / "s", store=store)
+        before = contents(tmp_path / "s")
+        shutil.rmtree(tmp_path / "store")
+        with pytest.raises(StoreError, match="was deleted while it was in use"):
+            prepare(items(40), renderer, tmp_path / "s", store=store)
+    assert contents(tmp_path / "s") == before
+    with Store(tmp_path / "store") as store:
+        assert prepare(items(20), renderer, tmp_path / "s", store=store).rendered == 20
+    assert contents(tmp_path / "s") == before
+
+
+def test_pictures_in_a_column_are_refused_though_the_same_words_are_in_the_store(
+    tmp_path: Path, renderer: Any
+) -> None:
+    (plain,) = items(1)
+    pictured = replace(plain, meta={"images": ["a.png"]})
+    with Store(tmp_path / "store") as store:
+        prepare([plain], renderer, tmp_path / "s", store=store)
+        with pytest.raises(RowError, match="pictures of a row stand in no message"):
+            prepare([plain, pictured], renderer, tmp_path / "s", store=store)
+
+
+def test_one_row_and_only_bad_rows(tmp_path: Path, renderer: Any) -> None:
+    assert prepare(items(1), renderer, tmp_path / "s").rows == 1
+    before = contents(tmp_path / "s")
+    with pytest.raises(InputError, match="found 2 items, 0 too long, 2 that cannot be used"):
+        prepare([bad(1), bad(2)], renderer, tmp_path / "s", on_bad_row="skip")
+    assert contents(tmp_path / "s") == before
+
+
+def test_other_rows_under_the_same_name_replace_those_that_were(tmp_path: Path, renderer: Any) -> None:
+    with Store(tmp_path / "store") as store:
+        first = prepare(items(30), renderer, tmp_path / "s", store=store).shards
+        changed = [*items(29), replace(items(30)[29], replies=(as_turns("it was"), as_turns("not")))]
+        done = prepare(changed, renderer, tmp_path / "s", store=store)
+    assert (done.reused, done.rendered) == (29, 1)
+    assert not same(done.shards[29].rendered, first[29].rendered), "what was open stays what it was"
+    assert same(done.shards[28].rendered, first[28].rendered)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 17])
+def test_access_iteration_and_epochs_agree(tmp_path: Path, renderer: Any, size: int) -> None:
+    shards = prepare(items(size), renderer, tmp_path / "s").shards
+    numbers = [row.meta["number"] for row in shards]
+    assert numbers == [shards[at].meta["number"] for at in range(size)] == list(range(size))
+    rows = row_at(np.arange(3 * size), size, 7)
+    for epoch in np.split(rows, 3):
+        assert sorted(shards[number].meta["number"] for number in epoch) == numbers
+    assert rows.tolist() == [row_at(position, size, 7) for position in range(3 * size)]

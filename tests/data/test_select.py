@@ -8,7 +8,19 @@ import pytest
 
 from concord.data.select import capped, prompt_key, sample, split, take, where
 from concord.errors import InputError
-from concord.types import Image, Item, Message, Origin, Prompt, Text, ToolCall, as_prompt, as_turns
+from concord.types import (
+    Image,
+    Images,
+    Item,
+    Message,
+    Origin,
+    Prompt,
+    Text,
+    ToolCall,
+    Video,
+    as_prompt,
+    as_turns,
+)
 
 SHARES = {"train": 0.9, "validation": 0.05, "test": 0.05}
 
@@ -80,6 +92,36 @@ def test_a_prompt_is_known_by_what_it_asks() -> None:
     ]
     keys = [prompt_key(one) for one in (plain, *others)]
     assert len(set(keys)) == len(keys)
+
+
+def test_how_text_and_pictures_are_parted_does_not_count() -> None:
+    one, two = Image(b"1"), Image("2.png")
+    same = [
+        (Text("How far "), Text("is it?"), one, two),
+        (Text("How far is it?"), Images((one, two))),
+        (Text("How far is it?"), Images((one,)), Text(""), two),
+    ]
+    assert len({prompt_key(Prompt((Message("user", parts),))) for parts in same}) == 1
+    others = [
+        (Text("How far is it?"), two, one),
+        (one, Text("How far is it?"), two),
+        (Text("How far "), one, Text("is it?"), two),
+        (Text("How far is it?"), Video((one, two))),
+        (Text("How far is it?"), one, Image(b"2.png")),
+    ]
+    keys = {prompt_key(Prompt((Message("user", parts),))) for parts in (same[0], *others)}
+    assert len(keys) == 1 + len(others)
+
+
+def test_equal_prompts_stay_together_whatever_the_order_and_the_files() -> None:
+    one_file = [item(f"question {number % 40}", f"reply {number}", line=number) for number in range(200)]
+    several = [replace(one, origin=Origin(f"{number % 7}.jsonl", 1)) for number, one in enumerate(one_file)]
+    sides = [
+        {(one.prompt.text, split(prompt_key(one), SHARES)) for one in items}
+        for items in (one_file, several, one_file[::-1], several[100:])
+    ]
+    assert sides[0] == sides[1] == sides[2] == sides[3]
+    assert len(sides[0]) == 40
 
 
 def test_a_sample_is_fair_ascending_and_nested() -> None:

@@ -16,10 +16,12 @@ import pytest
 import concord
 from concord import durable
 from concord.data.packed import measure, pack, unpack
-from concord.data.shards import Shards
+from concord.data.shards import ROW, Prepared, Shards
 from concord.data.writing import Writer
 from concord.errors import StoreError
+from concord.messages import Audio, Image, Message, Text
 from concord.render.records import Leaf, Rendered
+from concord.types import Item, Prompt, as_turns
 from tests.conftest import ROOT, run_script
 from tests.data.rows import item_of, rendered_row, rendered_rows, same
 
@@ -177,7 +179,7 @@ def test_rows_can_be_read_after_a_fork(tmp_path: Path) -> None:
     written(tmp_path / "s")
     text = """
 import os, sys
-from concord.data.shards import Shards
+from concord.data.shards import ROW, Prepared, Shards
 shards = Shards(sys.argv[1])
 first = shards[5].rendered.prompt.tolist()
 for _ in range(3):
@@ -242,7 +244,7 @@ def test_what_is_damaged_or_foreign_is_refused(tmp_path: Path, name: str) -> Non
 def test_a_row_whose_place_is_damaged_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "s")
     path = tmp_path / "s" / "part-00000.rows"
-    table = np.frombuffer(path.read_bytes(), "<i8").reshape(-1, 7).copy()
+    table = np.frombuffer(path.read_bytes(), "<i8").reshape(-1, len(ROW)).copy()
     for column, value in ((0, -5), (0, 10**9), (1, 10**9)):
         changed = table.copy()
         changed[4, column] = value
@@ -251,14 +253,53 @@ def test_a_row_whose_place_is_damaged_is_refused(tmp_path: Path) -> None:
             Shards(tmp_path / "s")[4]
 
 
-def test_facts_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
-    written(tmp_path / "s")
-    path = tmp_path / "s" / "part-00000.facts"
-    path.write_bytes(b"?" + path.read_bytes()[1:])
-    row = Shards(tmp_path / "s")[0]
-    assert same(row.rendered, rendered_row(0))
-    with pytest.raises(StoreError, match="row 0 cannot be read"):
-        row.meta.get("number")
+def everything(shards: Shards) -> list[object]:
+    """All that can be read of some rows."""
+    lengths = shards.lengths
+    rows = [(pack(row.rendered), row.utilities, row.meta, row.origin, row.media) for row in shards]
+    return [*rows, *(column.tolist() for column in vars(lengths).values())]
+
+
+def test_no_flipped_bit_is_read_in_silence(tmp_path: Path) -> None:
+    before = everything(written(tmp_path / "s", 5))
+    for name, data in contents(tmp_path / "s").items():
+        if name == "header.json":
+            continue
+        for at in range(0, len(data), 5):
+            changed = bytearray(data)
+            changed[at] ^= 1 << at % 8
+            (tmp_path / "s" / name).write_bytes(changed)
+            with pytest.raises(StoreError):
+                everything(Shards(tmp_path / "s"))
+        (tmp_path / "s" / name).write_bytes(data)
+    assert everything(Shards(tmp_path / "s")) == before
+
+
+def test_facts_that_cannot_be_read_are_refused() -> None:
+    with pytest.raises(StoreError, match="row 3 cannot be read"):
+        Prepared(3, rendered_row(0), b"?").meta.get("number")
+
+
+def test_rows_are_found_wherever_the_program_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(Path("s"))
+    shards = Shards("s")
+    data = pickle.dumps(shards)
+    monkeypatch.chdir("/")
+    assert shards.verify() == ()
+    assert len(pickle.loads(data)) == 40
+
+
+def test_pictures_and_sounds_stay_with_their_row(tmp_path: Path) -> None:
+    shown = Message("user", (Text("See"), Image(b"\x89\xff", media_type="image/png"), Image("a.png")))
+    heard = (Message("assistant", (Audio("b.wav"),)),)
+    item = Item(Prompt((shown,)), (heard, as_turns("Yes")))
+    with Writer(tmp_path / "s", renderer="r1") as writer:
+        writer.append(pack(rendered_row(0)), item)
+        writer.append(pack(rendered_row(1)), item_of(1))
+        first, second = writer.publish()
+    assert first.media == (shown.parts[1:], heard[0].parts, ())
+    assert second.media == ()
 
 
 # --- writing ----------------------------------------------------------------------------------------------
@@ -336,6 +377,73 @@ os.kill(os.getpid(), signal.SIGKILL)
         Shards(left[0])
     assert len(written(tmp_path / "s", 3)) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == [".s.lock", "s"]
+
+
+def test_writers_of_like_named_folders_leave_each_other_alone(tmp_path: Path) -> None:
+    names = ["train", "train.v2", "train.1-00000000.tmp", "t*", "trai[n]"]
+    writers = [Writer(tmp_path / name, renderer="r1") for name in names]
+    for number, writer in enumerate(writers):
+        with writer:
+            writer.append(pack(rendered_row(number)), item_of(number))
+            assert len(writer.publish()) == 1
+
+
+def test_a_link_goes_on_being_one(tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    for name, place in (("there", "big"), ("not yet", "big/new")):
+        (tmp_path / name).symlink_to(tmp_path / place)
+        for count in (2, 3):
+            assert len(written(tmp_path / name, count)) == count
+        assert (tmp_path / name).is_symlink()
+        assert len(Shards(tmp_path / place)) == 3
+        shutil.rmtree(tmp_path / place)
+
+
+def test_odd_places_are_right_or_refused(tmp_path: Path) -> None:
+    assert len(written(tmp_path / os.fsdecode(b"caf\xe9"), 2)) == 2
+    assert len(written(tmp_path / "a" / ".." / "b", 2)) == 2
+    with pytest.raises(StoreError, match="whole disk"):
+        Writer("/", renderer="r1")
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(StoreError, match="failed"):
+        Writer(tmp_path / "file" / "s", renderer="r1")
+    with pytest.raises(StoreError, match="too long"):
+        Writer(tmp_path / ("n" * 250), renderer="r1")
+
+
+def test_a_writer_that_could_not_begin_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "notes.txt").write_text("precious")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="something else"):
+            Writer(tmp_path / "s", renderer="r1")
+    (tmp_path / "s" / "notes.txt").unlink()
+    assert len(written(tmp_path / "s", 2)) == 2
+
+
+def test_a_disk_that_is_full_on_the_way_is_said_and_nothing_is_left(tmp_path: Path) -> None:
+    text = """
+import os, resource, signal, sys
+from concord.data.packed import pack
+from concord.data.writing import Writer
+from concord.errors import StoreError
+from concord.messages import Audio, Image, Message, Text
+from tests.data.rows import item_of, rendered_rows
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+Writer.part_bytes = int(sys.argv[2])
+try:
+    with Writer(sys.argv[1], renderer="r1") as writer:
+        for number, row in enumerate(rendered_rows(400)):
+            writer.append(pack(row), item_of(number))
+        writer.publish()
+except StoreError as error:
+    print(error)
+"""
+    for part_bytes in (4 << 30, 60_000):
+        said = run_script(f"import sys; sys.path.insert(0, {str(ROOT)!r})" + text, tmp_path / "s", part_bytes)
+        assert "failed, and what stood there before is whole; found 'File too large'" in said
+        assert [path.name for path in tmp_path.iterdir()] == [".s.lock"]
 
 
 def test_a_full_disk_is_said_and_leaves_what_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

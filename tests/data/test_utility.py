@@ -25,7 +25,8 @@ def edges_of(judged: list[Judgement]) -> Edges:
     columns = [np.array(column) for column in zip(*judged, strict=True)]
     prompt, first, second = (column.astype(np.uint64) for column in columns[:3])
     share = columns[3].astype(np.float64)
-    return aggregate(prompt, first, second, (share, 1 - share))
+    told = share != 0.5
+    return aggregate(prompt, first, second, (share * told, (1 - share) * told))
 
 
 def drawn(
@@ -40,10 +41,10 @@ def drawn(
 
 
 def test_comparisons_of_one_pair_add_up_whichever_way_they_stand() -> None:
-    edges = edges_of([(1, 7, 8, 1.0), (1, 8, 7, 1.0), (1, 8, 7, 0.5), (2, 7, 8, 1.0), (1, 9, 9, 0.5)])
+    edges = edges_of([(1, 7, 8, 1.0), (1, 8, 7, 1.0), (1, 8, 7, 1.0), (2, 7, 8, 1.0), (1, 9, 9, 1.0)])
     assert sorted(zip(edges.count, np.abs(edges.left_wins - edges.right_wins), strict=True)) == [
         (1, 1),
-        (3, 0),
+        (3, 1),
     ]
     assert edges.replies == 4, "a reply under another prompt is another reply, and one against itself is none"
 
@@ -178,8 +179,13 @@ def test_triads_and_circles_are_those_found_by_hand() -> None:
     line = [(2, 0, 1, 1.0), (2, 1, 2, 1.0), (2, 0, 2, 1.0)]
     tied = [(3, 0, 1, 1.0), (3, 1, 2, 1.0), (3, 2, 0, 0.5)]
     edges = edges_of(ring + line + tied)
-    ordered, circular, where = triads(edges)
-    assert (ordered, circular, where.tolist()) == (5, 1, [1])
+    found = triads(edges)
+    counts = {
+        prompt: (ordered, circular)
+        for prompt, ordered, circular in zip(found.prompt, found.ordered, found.circular, strict=True)
+    }
+    assert counts == {1: (4, 1), 2: (1, 0)}
+    assert found.left_out == 0
     on = cycles(edges)
     assert on.sum() == 3
     assert set(edges.prompt[on].tolist()) == {1}
@@ -204,7 +210,8 @@ def test_triads_and_circles_are_those_found_by_trying_all(seed: int) -> None:
     circular = sum(
         any({(a, b), (b, c), (c, a)} <= over for a, b, c in permutations(three)) for three in whole
     )
-    assert triads(edges)[:2] == (len(whole), circular)
+    found = triads(edges)
+    assert (found.ordered.sum(), found.circular.sum()) == (len(whole), circular)
     reach = over.copy()
     for k in range(n):
         reach |= {(i, j) for i in range(n) for j in range(n) if (i, k) in reach and (k, j) in reach}
@@ -232,4 +239,35 @@ def test_agreement_of_votes_is_that_of_all_pairs_of_them() -> None:
     agreement, _ = repeated_agreement(edges_of([(1, 0, 1, vote) for vote in votes]))
     expected = np.mean([a == b for a, b in combinations(votes, 2)])
     assert agreement.tolist() == [pytest.approx(expected)]
-    assert not len(repeated_agreement(edges_of([(1, 0, 1, 0.5), (1, 0, 1, 1.0)]))[0])
+
+
+def test_ties_and_soft_preferences_are_no_judgements_that_disagree() -> None:
+    ties, mirrored = [(1, 0, 1, 0.5)] * 2, [(2, 0, 1, 0.75), (2, 0, 1, 0.25)]
+    edges = edges_of([*ties, *mirrored, (3, 0, 1, 1.0), (3, 0, 1, 0.5), (4, 0, 1, 1.0), (4, 0, 1, 1.0)])
+    assert sorted(edges.count) == [1, 2, 2]
+    agreement, prompts = repeated_agreement(edges)
+    assert (agreement.tolist(), prompts.tolist()) == ([1.0], [4])
+
+
+def test_ties_and_soft_preferences_do_not_enter_the_exact_test() -> None:
+    # Davidson: given that it is no tie, a wins over b as under Bradley-Terry.
+    judged = [(1, a, b, float(k < 7)) for a, b in ((0, 1), (1, 2), (2, 0)) for k in range(10)]
+    tied = [(1, a, b, 0.5) for a, b in ((0, 1), (1, 2)) for _ in range(8)]
+    soft = [(2, a, b, 0.9) for a, b in ((0, 1), (1, 2), (2, 0)) for _ in range(10)]
+    alone = exact_p_value(decided(edges_of(judged)))
+    assert alone is not None
+    assert exact_p_value(decided(edges_of(judged + tied + soft))) == alone
+    assert exact_p_value(decided(edges_of(soft))) is None
+
+
+def test_a_part_too_large_for_a_table_is_said() -> None:
+    edges = edges_of([(1, at, at + 1, 1.0) for at in range(2_001)] + [(1, 0, 2, 1.0)])
+    assert (triads(edges).ordered.sum(), triads(edges).left_out) == (0, 1)
+
+
+def test_votes_of_any_number_are_taken() -> None:
+    prompt, first, second = (np.array(one, dtype=np.uint64) for one in ([1, 1, 1], [0, 1, 2], [1, 2, 0]))
+    for scale, expected in ((1e5, 0.05), (1e9, None), (1e30, None)):
+        edges = aggregate(prompt, first, second, (np.full(3, 9 * scale), np.full(3, scale)))
+        assert exact_p_value(decided(edges), draws=19) == expected
+        assert np.abs(fit(edges)).max() < 1e-6

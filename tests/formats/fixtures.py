@@ -1,10 +1,12 @@
 """Rows of every shape, in our own words, with what they become."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from concord.formats.rows import Row
 from concord.types import (
+    Image,
     Item,
     Label,
     Message,
@@ -22,7 +24,7 @@ from concord.types import (
     Utilities,
 )
 
-__all__ = ["CASES", "Case", "first_item", "rows_of", "said", "user"]
+__all__ = ["CASES", "Case", "as_text", "first_item", "rows_of", "said", "user"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Case:
 def rows_of(*columns: dict[str, Any], textual: bool = False) -> list[Row]:
     """Rows as a reader gives them."""
     return [Row(one, Origin("rows.jsonl", at), textual=textual) for at, one in enumerate(columns, 1)]
+
+
+def as_text(columns: dict[str, Any]) -> dict[str, str]:
+    """A row as a table of text has it: nothing for null, JSON for whatever is no text."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in columns.items()}
+    return {name: "" if columns[name] is None else text for name, text in texts.items()}
 
 
 def user(*texts: str) -> Prompt:
@@ -137,6 +145,61 @@ CASES: dict[str, Case] = {
             ),
             Shown(),
         ),
+    ),
+    "messages, with pictures": _case(
+        "messages",
+        "demonstration",
+        "messages=messages images=images",
+        {"messages": _chat("<image>Which of them<image>shines?", "The first."), "images": ["a.png", "b.png"]},
+        item=(
+            Prompt(
+                (Message("user", (Image("a.png"), Text("Which of them"), Image("b.png"), Text("shines?"))),)
+            ),
+            (said("The first."),),
+            Shown(),
+        ),
+    ),
+    "preference, with the bytes of a picture": _case(
+        "preference",
+        "comparison",
+        "prompt=prompt chosen=chosen rejected=rejected images=image",
+        {"prompt": _ASK, "chosen": _SUN, "rejected": _MOON, "image": b"\x89PNG"},
+        item=(Prompt((Message("user", (Image(b"\x89PNG"), Text(_ASK))),)), _PAIR, Preference()),
+    ),
+    "parts, with a picture that has its place": _case(
+        "prompt-reply",
+        "demonstration",
+        "prompt=prompt reply=completion images=images",
+        {
+            "prompt": [
+                {"role": "user", "content": [{"type": "text", "text": "See?"}, {"type": "image"}]},
+            ],
+            "completion": [{"role": "assistant", "content": [{"type": "text", "text": _SUN}]}],
+            "images": [{"bytes": None, "path": "a.png"}],
+        },
+        item=(
+            Prompt((Message("user", (Text("See?"), Image("a.png"))),)),
+            ((Message("assistant", (Text(_SUN),)),),),
+            Shown(),
+        ),
+    ),
+    "preference, with the log-probabilities of a reference": Case(
+        "preference",
+        "comparison",
+        "prompt=prompt chosen=chosen rejected=rejected",
+        (
+            {
+                "prompt": _ASK,
+                "chosen": _SUN,
+                "rejected": _MOON,
+                "ref_chosen_logps": -4.5,
+                "ref_rejected_logps": -3.25,
+            },
+        ),
+        user(_ASK),
+        _PAIR,
+        Preference(),
+        {"ref_chosen_logps": -4.5, "ref_rejected_logps": -3.25},
     ),
     "prompt and completion": _case(
         "prompt-reply",

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.errors import RowError
-from concord.formats.conversations import ROLE_NAMES, Notes, Trouble, column, hh_turns, shared_text, turns
+from concord.formats.conversations import ROLE_NAMES, hh_turns, shared_text, turns
 from concord.formats.mapping import parse_mapping
+from concord.formats.troubles import Notes, Trouble, column
 from concord.types import Audio, Image, Item, Message, Prompt, Text, ToolCall, Turns, Video
 from tests.formats.fixtures import rows_of
 
@@ -85,6 +86,9 @@ def test_parts(part: Any, expected: object) -> None:
         ([{"name": "f"}], ToolCall("f", {})),
         ('[{"name": "f", "arguments": {}}]', ToolCall("f", {})),
         ({"name": "f", "parameters": {"a": 1}}, ToolCall("f", {"a": 1})),
+        # what would change on its way through JSON stays the text that it is
+        ({"name": "f", "arguments": '{"a": 1, "a": 2}'}, ToolCall("f", '{"a": 1, "a": 2}')),
+        ({"name": "f", "arguments": '{"a": NaN}'}, ToolCall("f", '{"a": NaN}')),
     ],
 )
 def test_tool_calls(calls: Any, expected: ToolCall) -> None:
@@ -162,12 +166,12 @@ def test_fields_of_their_own_are_kept_in_meta() -> None:
             [{"role": "assistant", "content": "", "tool_calls": [{"id": 1}]}],
             r"tool_calls\[0\]': this is not a tool call",
         ),
-        ([{"role": "assistant", "content": "", "tool_calls": "{"}], r"tool_calls': this text is not JSON"),
+        ([{"role": "assistant", "content": "", "tool_calls": "{"}], r"tool_calls': the text is not whole"),
         (
             [{"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": 3}]}],
             r"arguments': these are no arg",
         ),
-        ([{"from": "function_call", "value": "call f"}], r"column 'm\[0\]\.value': this text is not JSON"),
+        ([{"from": "function_call", "value": "call f"}], r"column 'm\[0\]\.value': this is not JSON"),
         ([{"from": "function_call", "value": "[]"}], r"column 'm\[0\]\.value': no tool is called"),
     ],
 )

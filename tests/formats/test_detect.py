@@ -10,7 +10,7 @@ from concord.formats.detect import detect
 from concord.formats.mapping import parse_mapping
 from concord.formats.rows import Row
 from concord.types import Label, Preference, Ratings
-from tests.formats.fixtures import rows_of, said, user
+from tests.formats.fixtures import as_text, rows_of, said, user
 
 ASK, SUN, MOON = "What lights the day?", "The sun.", "The moon."
 
@@ -131,6 +131,47 @@ def test_labels_with_names_are_refused_with_the_table() -> None:
     assert [plan.read(row)[0].meta["label"] for row in rows] == ["1_whole", "2_refused, rudely", "3_part"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "table"),
+    [
+        (["bad", "good"], "bad:false,good:true"),
+        (["Bad", "fine"], "Bad:false,fine:true"),
+        (["safe", "other"], "other:false,safe:true"),
+        (["false", "true"], "false:false,true:true"),
+        (["one", "two"], "one:true,two:false"),
+        ([0.5, 2], "0.5:false,2:true"),
+    ],
+)
+def test_what_sounds_good_is_proposed_as_good(labels: list[Any], table: str) -> None:
+    lines = refused(rows_of(*map(judged, labels)))
+    assert lines == [f"prompt=prompt reply=completion label=label({table})"]
+
+
+def test_a_single_true_is_not_turned_round() -> None:
+    assert "text=text label=label" in refused(rows_of({"text": SUN, "label": True}))
+
+
+@pytest.mark.parametrize("label", [["a", "b"], {"a": 1}])
+def test_labels_that_cannot_be_read_are_not_passed_over(label: Any) -> None:
+    rows = rows_of(judged(label))
+    assert refused(rows) == ["prompt=prompt reply=completion"]
+    assert parse_mapping("prompt=prompt reply=completion").read(rows[0])[0].meta == {"label": label}
+
+
+def test_labels_of_few_rows_are_not_passed_over() -> None:
+    with pytest.raises(InputError, match="not all replies may be good ones") as caught:
+        detect(rows_of(*[judged(None)] * 3, judged(False)))
+    line = "prompt=prompt reply=completion"
+    assert lines_of(caught.value) == [line, f"{line} label=label"]
+
+
+def test_scores_in_words_are_not_passed_over() -> None:
+    assert refused(rows_of({"prompt": ASK, "completion": SUN, "score": "high"})) == [
+        "prompt=prompt reply=completion",
+        "prompt=prompt reply=completion label=score(high:true)",
+    ]
+
+
 def test_grades_are_refused_as_label_or_score() -> None:
     rows = rows_of(*(judged(grade) for grade in (5, 1, 3, 2, 4)))
     assert refused(rows) == [
@@ -167,6 +208,43 @@ def test_texts_with_classes_are_refused() -> None:
     assert (item.prompt, item.replies) == (user(SUN), (said("positive"),))
 
 
+LONG = "x" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        # what is too long to be the name of anything is no label: the line is one without it
+        ([judged(LONG)], ["prompt=prompt reply=completion"]),
+        (
+            [judged("good"), judged("bad"), judged(LONG)],
+            ["prompt=prompt reply=completion label=label(bad:false,good:true)"],
+        ),
+        ([two(LONG)], ["prompt=prompt first=response_1 second=response_2"]),
+        (
+            [two(LONG), two("left")],
+            ["prompt=prompt first=response_1 second=response_2 choice=label(left:first)"],
+        ),
+        ([{"text": SUN, "label": LONG}], ["text=text", "prompt=text reply=label"]),
+        ([{"prompt": ASK, "reply to " + LONG: SUN}], ["prompt=prompt"]),
+        ([{LONG: SUN, "my text": SUN}], ["text='my text'"]),
+        ([{"n": {LONG: SUN + SUN, "a": SUN}}], ["text=n.a"]),
+        ([judged(1), judged(10**400)], ["prompt=prompt reply=completion label=label"]),
+    ],
+)
+@pytest.mark.parametrize("textual", [False, True])
+def test_a_message_is_short_whatever_the_rows_hold(
+    columns: list[dict[str, Any]], lines: list[str], textual: bool
+) -> None:
+    if textual:
+        columns = [as_text(row) for row in columns]
+    with pytest.raises(InputError) as refused:
+        detect(rows_of(*columns, textual=textual))
+    message = str(refused.value)
+    assert len(message) < 2000
+    assert [line for line in lines if f'--map "{line}"' in message] == lines
+
+
 # --- which shape ------------------------------------------------------------------------------------------
 
 
@@ -193,6 +271,25 @@ def test_two_readings_are_refused() -> None:
 def test_a_possible_reply_beside_a_prompt_is_not_passed_over() -> None:
     lines = refused(rows_of({"prompt": ASK, "continuation": SUN, "continuation_toxicity": 0.1}))
     assert lines == ["prompt=prompt", "prompt=prompt reply=continuation"]
+
+
+def test_mappings_are_proposed_only_where_they_can_be_read() -> None:
+    for name in ("replies", "responses", "completions", "answers"):
+        assert refused(rows_of({"prompt": ASK, name: [SUN, MOON]})) == [
+            "prompt=prompt",
+            f"prompt=prompt replies={name}",
+        ]
+    two = {"prompt": ASK, "response_1": SUN, "response_2": MOON}
+    lines = [
+        "prompt=prompt",
+        "prompt=prompt chosen=response_1 rejected=response_2",
+        "prompt=prompt chosen=response_2 rejected=response_1",
+        "prompt=prompt first=response_1 second=response_2",
+    ]
+    assert refused(rows_of(two)) == lines
+    votes = "prompt=prompt first=response_1 second=response_2 votes=votes"
+    assert refused(rows_of({**two, "votes": [1, 2, 1]})) == [*lines, votes]
+    assert refused(rows_of({"prompt": ASK, "chosen": [SUN], "rejected": [MOON]})) == ["prompt=prompt"]
 
 
 def test_choices_of_a_question_are_not_passed_over() -> None:
@@ -243,6 +340,11 @@ def test_a_mixed_file_is_of_the_shape_of_most_rows() -> None:
     [empty] = rows_of({"prompt": ASK, "chosen": None, "rejected": None, "completion": SUN, "label": True})
     with pytest.raises(RowError, match="looks like the shape 'unpaired'"):
         plan.read(empty)
+    # No other shape has a use for what is there of this one.
+    [half] = rows_of({"prompt": ASK, "chosen": SUN, "rejected": None})
+    with pytest.raises(RowError, match="there is no value here") as caught:
+        plan.read(half)
+    assert "looks like" not in str(caught.value)
 
 
 def test_optional_columns_may_come_late() -> None:
@@ -289,11 +391,25 @@ def test_conversations_in_text_are_parsed() -> None:
     assert detect([row]).read(row)[0].prompt == user(ASK)
 
 
+PRINTED = str([{"role": "user", "content": ASK}, {"role": "assistant", "content": SUN}])
+
+
+def test_conversations_as_python_prints_them_are_not_taken_for_texts() -> None:
+    rows = rows_of({"chosen": PRINTED, "rejected": PRINTED.replace(SUN, MOON)}, textual=True)
+    with pytest.raises(RowError, match=r"^rows.jsonl:1: column 'chosen': .*write JSON, not Python"):
+        detect(rows).read(rows[0])
+    with pytest.raises(InputError, match=r"column 'messages' holds Python, not JSON.*json\.dumps"):
+        detect(rows_of({"messages": PRINTED}, textual=True))
+    # but a text in brackets is a text
+    [row] = rows_of({"prompt": ASK, "completion": "[{'a': 1}]"}, textual=True)
+    assert detect([row]).read(row)[0].replies == (said("[{'a': 1}]"),)
+
+
 def test_text_that_is_not_what_its_role_wants_is_named() -> None:
     rows = rows_of(
         {"prompt": ASK, "replies": '["a"]', "scores": "[1]"},
         {"prompt": ASK, "replies": '["a"', "scores": "[1]"},
         textual=True,
     )
-    with pytest.raises(RowError, match=r"^rows.jsonl:2: column 'replies': this text is not JSON"):
+    with pytest.raises(RowError, match=r"^rows.jsonl:2: column 'replies': the text is not whole"):
         detect(rows[:1]).read(rows[1])

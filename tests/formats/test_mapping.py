@@ -1,5 +1,6 @@
 """The one-line mapping: what it says, what it refuses, and rows that do not hold what it names."""
 
+import shlex
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from concord.errors import InputError, RowError
 from concord.formats.cells import Field
-from concord.formats.lines import choices_of, written
+from concord.formats.lines import choices_of, flag, written
 from concord.formats.mapping import parse_mapping
 from concord.types import Label, Preference, Ranks, Ratings, Shown
 from tests.formats.fixtures import rows_of, said, user
@@ -45,6 +46,17 @@ def test_any_name_and_any_value_can_be_written(name: str, table: dict[str, bool]
     read = parse_mapping(written(fields)).fields
     assert read["prompt"].name == name
     assert read["label"].table == table
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
+def test_a_shell_reads_a_mapping_as_it_was_meant(name: str) -> None:
+    line = f"prompt='{name}'"
+    assert shlex.split(flag(line)) == ["--map", line]
+
+
+def test_names_that_a_shell_would_run_are_quoted() -> None:
+    assert flag("prompt=question") == '--map "prompt=question"'
+    assert flag("prompt='$(date)'") == """--map 'prompt='"'"'$(date)'"'"''"""
 
 
 @pytest.mark.parametrize(
@@ -284,7 +296,32 @@ CHAT = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "S
             {"p": "W", "a": "x", "b": "y", "v": ["a", 9]},
             r"column 'v\[1\]': the mapping does not say",
         ),
-        ("prompt=p reply=r tools=t", {"p": "W", "r": "x", "t": "[{"}, r"column 't': this text is not JSON"),
+        ("prompt=p reply=r tools=t", {"p": "W", "r": "x", "t": "[{"}, r"column 't': the text is not whole"),
+        (
+            "prompt=p reply=r tools=t",
+            {"p": "W", "r": "x", "t": '[{"name": "f", "name": "g"}]'},
+            r"column 't': a key stands twice in one object; found 'name'",
+        ),
+        (
+            "prompt=p reply=r tools=t",
+            {"p": "W", "r": "x", "t": '[{"n": NaN}]'},
+            r"column 't': a number is not finite; found 'NaN'",
+        ),
+        (
+            "prompt=p reply=r tools=t",
+            {"p": "W", "r": "x", "t": "[{'name': 'f'}]"},
+            r"column 't': this is not JSON \(expecting",
+        ),
+        (
+            "prompt=p reply=r template_args=t",
+            {"p": "W", "r": "x", "t": "[" * 200},
+            r"column 't': the text is not whole",
+        ),
+        (
+            "prompt=p reply=r template_args=t",
+            {"p": "W", "r": "x", "t": "[" * 101 + "]" * 101},
+            r"column 't': lists or objects are nested too deep",
+        ),
         ("prompt=p reply=r tools=t", {"p": "W", "r": "x", "t": 3}, r"column 't': these are no tools"),
         (
             "prompt=p reply=r template_args=t",

@@ -116,6 +116,22 @@ def test_bad_rows_are_counted_and_written_aside(tmp_path: Path) -> None:
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.jsonl", "skipped.jsonl"]
 
 
+def test_what_json_has_not_is_written_aside_as_text(tmp_path: Path) -> None:
+    odd = {"rejected": 7, "a": float("nan"), "b": {(1, 2): b"\0"}, "c": 10**5000, "n": 0}
+    aside = tmp_path / "skipped.jsonl"
+    assert numbers(open_items([PAIRS[1], PAIRS[2] | odd], on_bad_row="skip", skipped_to=aside)) == [1]
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    [kept] = [json.loads(line, parse_constant=refuse) for line in aside.read_text().splitlines()]
+    assert kept["row"] == PAIRS[2] | odd | {
+        "a": "nan",
+        "b": {"(1, 2)": {"base64": "AA=="}},
+        "c": "int too long to show",
+    }
+
+
 def test_a_reading_that_is_broken_off_keeps_the_whole_list_of_skipped_rows(tmp_path: Path) -> None:
     path, aside = spoiled(tmp_path / "a.jsonl"), tmp_path / "skipped.jsonl"
     reading = open_items(path, on_bad_row="skip", skipped_to=aside)
@@ -151,7 +167,9 @@ def test_skipped_rows_go_over_nothing_but_skipped_rows(tmp_path: Path) -> None:
 
 def test_rows_that_are_all_bad_are_an_error(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", "x\ny\n")
-    with pytest.raises(InputError, match=rf"{path}: no row can be read.*:1: "):
+    with pytest.raises(
+        InputError, match=rf"{path}: no row can be read; found 2 rows.* The first one: .*:1: "
+    ):
         open_items(path, on_bad_row="skip")
     odd = put(tmp_path / "b.jsonl", [{"prompt": "p", "chosen": "same", "rejected": "same"}] * 3)
     with pytest.raises(InputError, match=rf"{odd}:1: "):
@@ -192,6 +210,8 @@ def test_a_split_is_read_by_any_of_its_names(tmp_path: Path) -> None:
     assert numbers(open_items({"train_sft": PAIRS[:1], "test_sft": PAIRS[1:]}, split="train")) == [0]
     with pytest.raises(InputError, match="found 'tests'; accepted: train, validation"):
         open_items(tmp_path, split="tests")
+    with pytest.raises(InputError, match="these data have no splits"):
+        open_items(PAIRS, split="train")
 
 
 def test_files_of_different_shapes_are_told_apart(tmp_path: Path) -> None:
@@ -201,6 +221,13 @@ def test_files_of_different_shapes_are_told_apart(tmp_path: Path) -> None:
         open_items([one, two])
     assert all(part in str(refused.value) for part in PARTS)
     assert str(one) in str(refused.value) or str(two) in str(refused.value)
+    # Half of the rows are of either shape: no shape fits all, and each file says what it is.
+    two = put(tmp_path / "b.jsonl", [{"text": "Some text."}] * 7)
+    three = put(tmp_path / "c.jsonl", [{"question": "Why?", "answer": "So."}] * 7)
+    with pytest.raises(InputError, match="of different shapes") as refused:
+        open_items([one, two, three])
+    for path, line in ((one, "prompt=prompt chosen=chosen rejected=rejected"), (two, "text=text")):
+        assert f"{path} reads as {line!r}" in str(refused.value)
 
 
 def test_notes_say_what_was_left_aside(tmp_path: Path) -> None:

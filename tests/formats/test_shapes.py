@@ -13,7 +13,7 @@ from concord.formats.shapes import SHAPES, all_shapes
 from concord.formats.writing import to_row
 from concord.types import Item, Preference
 from concord.views import Comparison, view
-from tests.formats.fixtures import CASES, Case, first_item, rows_of
+from tests.formats.fixtures import CASES, Case, as_text, first_item, rows_of
 
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -31,6 +31,25 @@ def test_detected_and_read(case: Case) -> None:
     assert plan.read(rows[0])[0] == first_item(case)
     for row in rows[1:]:
         assert plan.read(row)
+
+
+# Bytes have no place in a table of text.
+IN_TEXT = {
+    name: case
+    for name, case in CASES.items()
+    if not any(isinstance(value, bytes) for row in case.rows for value in row.values())
+}
+
+
+@pytest.mark.parametrize("case", IN_TEXT.values(), ids=IN_TEXT.keys())
+def test_detected_and_read_from_a_table_of_text(case: Case) -> None:
+    whole = [row for row in case.rows if row.get("answer") != ""]  # an empty cell is no reply
+    rows = rows_of(*map(as_text, whole), textual=True)
+    assert detect(rows).shape.name == case.shape
+    expected = [item for row in rows_of(*whole) for item in parse_mapping(case.line).read(row)]
+    for plan in (detect(rows), parse_mapping(case.line, ())):
+        again = [item for row in rows for item in plan.read(row)]
+        assert [replace(item, meta={}) for item in again] == [replace(item, meta={}) for item in expected]
 
 
 @each_case

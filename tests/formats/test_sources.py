@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import os
+import socket
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,7 @@ READ: dict[str, tuple[str, str | bytes]] = {
     "crlf": ("a.jsonl", LINES.replace("\n", "\r\n")),
     "cr only": ("a.jsonl", LINES.replace("\n", "\r")),
     "mark": ("a.jsonl", b"\xef\xbb\xbf" + LINES.encode()),
+    "two marks": ("a.jsonl", b"\xef\xbb\xbf" * 2 + LINES.encode()),
     "utf-16": ("a.jsonl", LINES.encode("utf-16")),
     "utf-16 big": ("a.jsonl", b"\xfe\xff" + LINES.encode("utf-16-be")),
     "utf-16 unmarked": ("a.jsonl", LINES.encode("utf-16-le")),
@@ -111,6 +113,7 @@ TABLES: dict[str, tuple[str, str | bytes]] = {
     "semicolons": ("a.csv", table(";")),
     "bars": ("a.csv", table("|")),
     "mark": ("a.csv", b"\xef\xbb\xbf" + table().encode()),
+    "two marks": ("a.csv", b"\xef\xbb\xbf" * 2 + table().encode()),
     "utf-16": ("a.csv", table().encode("utf-16")),
     "gz": ("a.csv.gz", gzip.compress(table().encode())),
     "cr only": ("a.csv", table().replace("\n", "\r")),
@@ -412,6 +415,36 @@ def test_what_is_no_file_is_refused(path: str) -> None:
     well_said(refused.value, "")
 
 
+def test_a_path_of_nothing_is_not_the_present_folder() -> None:
+    with pytest.raises(InputError, match="the path is empty"):
+        find_sources("")
+
+
+def test_rows_in_place_of_a_path_make_a_short_message() -> None:
+    with pytest.raises(InputError, match="this path cannot be looked at") as refused:
+        find_sources('{"prompt": "Why?"}\n' * 1000)
+    assert len(well_said(refused.value, "")) < 500
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+    put(tmp_path / "a.jsonl", LINES)
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "away.jsonl")
+    with pytest.raises(NotFoundError, match=r"b\.jsonl: .*found a link that leads nowhere"):
+        find_sources(tmp_path)
+    (tmp_path / "b.jsonl").unlink()
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "b.jsonl")
+    with pytest.raises(InputError, match=r"b\.jsonl: this path cannot be looked at"):
+        find_sources(tmp_path)
+
+
+def test_a_socket_in_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("s.jsonl")
+        with pytest.raises(InputError, match=r"s\.jsonl: this can be read only once"):
+            find_sources(tmp_path)
+
+
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     with pytest.raises(InputError, match=r"pipe\.jsonl: this can be read only once"):
@@ -516,6 +549,33 @@ def test_a_row_in_memory_that_is_none_is_named() -> None:
     assert good == [{"a": 1}]
     assert [str(one.error).partition(" ")[0] for one in bad] == ["rows:2:", "rows:3:"]
     assert all(well_said(one.error, "") for one in bad)
+
+
+def test_rows_in_memory_are_no_deeper_than_those_of_files() -> None:
+    deep: Any = 0
+    for _ in range(150):
+        deep = [deep]
+    turning: dict[str, Any] = {"a": 1}
+    turning["turning"] = turning
+    good, bad = read([{"a": 1}, {"a": deep}, turning])
+    assert good == [{"a": 1}]
+    assert all("nested too deep" in well_said(one.error, "") for one in bad)
+    assert len(bad) == 2
+
+
+class Array:
+    """As an array, or one number of it, looks from outside."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def tolist(self) -> Any:
+        return self.value
+
+
+def test_arrays_in_memory_are_lists() -> None:
+    row = {"label": Array(True), "scores": Array([1.0, 2.0]), "deep": [{"n": Array(3)}]}
+    assert read([row])[0] == [{"label": True, "scores": [1.0, 2.0], "deep": [{"n": 3}]}]
 
 
 class Frame:
@@ -649,6 +709,18 @@ def test_data_sets_of_the_hub_are_read() -> None:
         ("train", "dataset[train]"),
         ("validation", "dataset[valid]"),
     ]
+
+
+def test_data_sets_that_would_be_other_rows_are_refused() -> None:
+    datasets = pytest.importorskip("datasets", reason="the library whose objects are read")
+    made = datasets.Dataset.from_list(ROWS)
+    changed = made.with_transform(lambda batch: {name: batch[name][::-1] for name in batch})
+    for data in (changed, {"train": changed}):
+        with pytest.raises(InputError, match="has a transform, which is not applied") as refused:
+            find_sources(data)
+        well_said(refused.value, "")
+    with pytest.raises(InputError, match="concatenate_datasets"):
+        find_sources([made, made])
 
 
 def test_pictures_of_the_hub_stay_encoded() -> None:

@@ -1,10 +1,14 @@
 """Texts cut at their special tokens have the ids of whole texts."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concord.render.encoder import Encoder, squeezed
+from concord.render.renderer import Renderer
+from tests.render.helpers import item, only, refused
 from tests.render.templates import FAMILIES, needed, tokenizer
 
 KINDS = [(name, first) for name, family in FAMILIES.items() for first in (False, True)[: 1 + family.pieces]]
@@ -47,6 +51,29 @@ def test_a_tokenizer_that_looks_over_its_special_tokens_is_given_whole_texts() -
     encoder = Encoder(own)
     for text in ("aa</S>a", "a a</s> b", ""):
         assert encoder.encode(text) == own(text, add_special_tokens=False)["input_ids"]
+
+
+def test_control_tokens_are_looked_for_in_what_the_tokenizer_reads() -> None:
+    transformers = needed()
+    from tokenizers import Tokenizer
+
+    told = json.loads(tokenizer("chatml").backend_tokenizer.to_str())
+    told["normalizer"] = {"type": "NFKC"}
+    for normalized in (False, True):
+        told["added_tokens"] = [token | {"normalized": normalized} for token in told["added_tokens"]]
+        backend = Tokenizer.from_str(json.dumps(told))
+        own = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|im_end|>")
+        own.chat_template = FAMILIES["chatml"].template
+        wide = "a \uff1c|im_end|\uff1e b"
+        made, given = Renderer(own), item(wide, "Yes")
+        assert Encoder(own).normal(wide) == ("a <|im_end|> b" if normalized else wide)
+        if normalized:
+            assert "the user holds the control token '<|im_end|>'; found 'a <|im_end|> b'" in refused(
+                made, given
+            )
+        else:
+            controls = only(made, given).prompt.tolist().count(own.eos_token_id)
+            assert controls == 1, "what looks like a token is text"
 
 
 def test_what_the_tokenizer_puts_before_texts() -> None:

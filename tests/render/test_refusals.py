@@ -329,6 +329,15 @@ def test_plain_replies_are_text(given: Item, words: str) -> None:
     assert words in refused(renderer("chatml"), given)
 
 
+@pytest.mark.parametrize(
+    "prompt", [Prompt((), plain=True), Prompt((Message("user", ""),), plain=True), Prompt((), tokens=())]
+)
+def test_a_reply_that_nothing_comes_before_is_refused(prompt: Prompt) -> None:
+    assert "no token comes before the reply" in refused(renderer("chatml"), item(prompt, "Once"))
+    if prompt.tokens is None:
+        assert show(renderer("base"), item(prompt, "Once")) == ["<|begin|>[[Once<|end|>]]"]
+
+
 @pytest.mark.parametrize("family", ["chatml", "base in pieces"])
 def test_half_a_character_is_refused_and_spoils_no_other_row(family: str) -> None:
     given = [

@@ -4,6 +4,7 @@ import datetime
 import json
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,11 +238,16 @@ def test_a_model_that_ends_its_texts_on_the_next_beginning() -> None:
     needed()
     made = Renderer.load(STORIES)
     assert made.facts.template == "plain fallback"
-    assert stops(made) == ["</s>", "<s>"]
-    untrained, hint = made.facts.warnings[-1], made.facts.warnings[0]
-    assert "'</s>' looks untrained" in untrained
-    assert "--stop-token '<s>'" in hint
+    assert stops(made) == ["<s>", "</s>"], "the weights never learned </s>"
+    (why,) = made.facts.warnings
+    assert "replies end on '<s>', which also opens a text" in why
+    assert "'</s>' looks untrained" in why
     assert made.facts.longest == 512
+    unseen = Renderer(made.tokenizer, files=replace(made.files, folder=None))
+    assert stops(unseen) == ["</s>", "<s>"]
+    assert "say --stop-token '<s>'" in unseen.facts.warnings[0]
+    given = Renderer.load(STORIES, RenderSettings(stop=("</s>",)))
+    assert "'</s>' looks untrained" in given.facts.warnings[0]
     told = Renderer.load(STORIES, RenderSettings(stop=("<s>",)))
     assert told.facts.warnings == ()
     asked = Prompt((Message("user", "Once upon a time"),), plain=True)

@@ -215,8 +215,9 @@ def test_what_is_learned_from_is_marked_and_blanks_are_seen() -> None:
 
 def test_long_turns_are_folded_and_very_long_ones_cut() -> None:
     article = shown(Piece("a" * 2000), Piece("b" * 1000, trained=True))
-    assert article.all("summary")[0].text == "1,800 more characters, 1,000 of them learned from"
+    assert article.all("summary")[0].text == "2,300 more characters, 1,000 of them learned from"
     assert "".join(one.text for one in article.all("div", "said")) == "a" * 2000 + "b" * 1000
+    assert not shown(Piece("d" * 900)).all("details")
     article = shown(Piece("c" * 1_000_000, trained=True))
     assert article.all("p", "remark")[0].text == "980,000 further characters, all learned from left out here."
     assert shown(Piece("")).all("em")[0].text == "nothing"

@@ -81,6 +81,12 @@ def test_the_interval_decides_the_digits(value: float, low: float, high: float, 
 
 def test_shares_with_intervals_are_in_per_cent() -> None:
     assert with_interval(0.6312, Interval(0.6262, 0.6361), per_cent=True) == "63.1% [62.6, 63.6]"
+    assert with_interval(0.6312, Interval(0.53, 0.73), per_cent=True) == "63% [53, 73]"
+    assert with_interval(0.6312, Interval(0.53, 0.73), per_cent=True, decimals=1) == "63.1% [53.0, 73.0]"
+    assert (
+        with_interval(0.6312, Interval(0.6310, 0.6314), per_cent=True, decimals=1)
+        == "63.120% [63.100, 63.140]"
+    )
     assert with_interval(0.5, None, per_cent=True) == "50.0%"
     assert with_interval(None, Interval(0, 1)) == "-"
 

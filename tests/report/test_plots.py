@@ -92,6 +92,7 @@ def test_marks_stand_where_they_are_and_not_outside() -> None:
     wide, _ = svgs(drawn_curve(curve(Series("a", (Point(0, 0), Point(10, 1))), marks=marks)))
     assert [one.attributes["x1"] for one in wide.all("line", "mark")] == ["200.35", "537.45"]
     assert "away" not in wide.text
+    assert {"limit: 2.50", "late: 7.50"} <= {one.text for one in wide.all("text")}
 
 
 @pytest.mark.parametrize("values", [(), (nan,), (inf, -inf), (0.0,), (1e308, -1e308), (5e-324,)])

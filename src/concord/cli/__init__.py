@@ -77,6 +77,10 @@ class _Verbs(click.Group):
             return super().invoke(ctx)
         except errors.ConcordError as error:
             raise _Refused(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("concord: stopped.", err=True)
+            # As shells say it of whatever an interrupt ended.
+            raise SystemExit(130) from None
 
 
 @click.group(

@@ -39,7 +39,7 @@ from concord.report.words import one_line, visible
 __all__ = ["show_block", "show_page"]
 
 _READABLE = 110  # prose wider than this is not read
-_HEAD, _TAIL = 500, 200  # characters of a long turn that are shown
+_HEAD, _TAIL = 320, 160  # characters of a long turn that are shown
 _SEVERITIES = {
     "note": ("note", "bold blue"),
     "warn": ("WARNING", "bold yellow"),

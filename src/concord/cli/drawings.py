@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from concord.cli.terminal import paragraph
-from concord.report.blocks import Curve, Histogram, Point
+from concord.report.blocks import Curve, Histogram, Mark, Point
 from concord.report.numbers import number, whole
 from concord.report.plots import curve_notes, drawable, named_axis
 from concord.report.scales import Scale, scale_of
@@ -106,7 +106,10 @@ def draw_histogram(out: Console, histogram: Histogram) -> None:
     ]
     heads = "  ".join(name + " " * (size - cell_len(name)) for name, size in zip(names, sizes, strict=True))
     paragraph(out, f"{head}{' ' * max(left - cell_len(head), 0)}  {heads}".rstrip(), style="dim")
+    marks = sorted(histogram.marks, key=lambda mark: mark.x)
     for at, label in enumerate(labels):
+        while marks and marks[0].x <= histogram.edges[starts[at]]:
+            _mark(out, marks.pop(0), histogram.edges[starts[at]])
         line = Text(f"{' ' * (left - len(label))}{label}")
         for column, (values, size) in enumerate(zip(counts, sizes, strict=True)):
             drawn = bar(values[at] / top, length, out) if length else ""
@@ -117,11 +120,18 @@ def draw_histogram(out: Console, histogram: Histogram) -> None:
             )
         line.rstrip()
         out.print(line)
-    for mark in histogram.marks:
-        paragraph(out, f"{one_line(mark.label)} at {whole(mark.x)}.", style="dim")
+    for mark in marks:
+        _mark(out, mark, histogram.edges[-1])
     paragraph(out, f"Counts: {one_line(named_axis(histogram.y))}.", style="dim")
     if histogram.caption:
         paragraph(out, visible(histogram.caption), style="dim")
+
+
+def _mark(out: Console, mark: Mark, edge: float) -> None:
+    """A rule below the bin that a mark stands in, or, where that begins at it, above it."""
+    where = "" if mark.x == edge else ", beyond all" if mark.x > edge else ", within the bin above"
+    words = f"-- {one_line(mark.label)}: {whole(mark.x)}{where} --"
+    paragraph(out, words.ljust(min(out.width, _WIDEST), "-"), style="bold")
 
 
 def _drawable(out: Console) -> bool:

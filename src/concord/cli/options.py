@@ -1,6 +1,6 @@
 """Options that verbs share: how data is read, and how it is rendered. Each is spelled once, here.
 
-`data_options` and `render_options` decorate a verb.
+`data_options` and `render_options` decorate a verb; `Sectioned` lists options under headings in its help.
 """
 
 import json
@@ -12,9 +12,33 @@ import click
 
 from concord.errors import InputError, explain
 
-__all__ = ["data_options", "render_options", "template_args"]
+__all__ = ["DATA_OPTIONS", "RENDER_OPTIONS", "Sectioned", "data_options", "render_options", "template_args"]
+
+DATA_OPTIONS = ("mapping", "on_bad_row", "skipped")
+"""The parameters of `data_options`."""
+
+RENDER_OPTIONS = ("template_pairs", "chat_template", "plain", "stop", "train_added")
+"""The parameters of `render_options`."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class Sectioned(click.Command):
+    """A verb whose help lists its options by what they are for: `sections` has their names by heading."""
+
+    def __init__(self, *args: Any, sections: Mapping[str, tuple[str, ...]], **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.sections = sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, and those of none last."""
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        left = {one.name: record for one in options if (record := one.get_help_record(ctx))}
+        for heading, names in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([left.pop(name) for name in names])
+        with formatter.section("Other"):
+            formatter.write_dl(list(left.values()))
 
 
 def data_options(verb: _F) -> _F:
@@ -40,7 +64,7 @@ def data_options(verb: _F) -> _F:
             type=click.Path(path_type=Path),
             default=None,
             metavar="FILE",
-            help="Where rows that are left out are written.  [default: NAME.skipped.jsonl, here]",
+            help="Where rows that are left out are written.  [default: NAME.skipped.jsonl]",
         ),
     )
 

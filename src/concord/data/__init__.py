@@ -7,7 +7,7 @@ prepare    items rendered into shards of tokens, which `Shards` reads at random
 """
 
 from concord.data.audit import audit
-from concord.data.audited import Audit, AuditSettings, Finding
+from concord.data.audited import Audit, AuditSettings, Finding, LengthCounts, Sample, SampleText, Table
 from concord.data.mixing import Mix, mix
 from concord.data.order import permuted, row_at, walked
 from concord.data.prepare import Preparation, prepare
@@ -18,10 +18,14 @@ __all__ = [
     "Audit",
     "AuditSettings",
     "Finding",
+    "LengthCounts",
     "Mix",
     "Preparation",
     "Prepared",
+    "Sample",
+    "SampleText",
     "Shards",
+    "Table",
     "audit",
     "capped",
     "mix",

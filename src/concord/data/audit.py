@@ -33,7 +33,14 @@ from concord.data.audited import Audit, AuditSettings, Readable, Renders, Table
 from concord.data.bias import bias_results, pairs_of
 from concord.data.consistency import consistency_results
 from concord.data.duplicates import Measured, duplicate_results, judged_both_ways, near_results, pair_results
-from concord.data.facts import count_results, label_results, length_results, mix_table, split_table
+from concord.data.facts import (
+    count_results,
+    label_results,
+    length_counts,
+    length_results,
+    mix_table,
+    split_table,
+)
 from concord.data.findings import find_all
 from concord.data.fitting import Fitting, training_flags
 from concord.data.leaks import leak_results, near_leak_results
@@ -71,7 +78,7 @@ def audit(
         near = {name: Near(Path(folder) / name) for name in _TEXTS} if chosen.near else {}
         try:
             seen = Observer(chosen, near)
-            sampler = Sampler(chosen.seed)
+            sampler = Sampler(chosen.seed, chosen.samples)
             fitting = Fitting(chosen, renderer.facts.longest, seen.columns) if renderer else None
             done = 0
             for name, reading in readings.items():
@@ -96,8 +103,9 @@ def audit(
     return Audit(
         results=results,
         findings=find_all(measured, warnings),
-        samples=sampler.samples(chosen.samples, renderer),
+        samples=sampler.samples(renderer),
         tables=_tables(seen, results),
+        lengths=length_counts(seen),
         flags=training_flags(readings, renderer, fitting),
         rows=done,
         splits=tuple(readings),
@@ -154,7 +162,7 @@ def _measured(
     for number, (name, one) in enumerate(readings.items()):
         measured.append(_skipped(name, one, seen.total("rows", number)))
     measured += fitting.results() if fitting else []
-    measured += duplicate_results(columns, level=level, examples=examples)
+    measured += duplicate_results(columns, examples=examples)
     pairs = pairs_of(columns)
     measured += pair_results(columns, pairs, level=level, examples=examples)
     measured += judged_both_ways(columns, level=level, examples=examples)
@@ -174,13 +182,11 @@ def _near(seen: Observer, near: Mapping[str, Near], settings: AuditSettings) -> 
         sketch = one.signatures.finish()
         order = np.argsort(where)
         hashes, where = hashes[order], where[order]
-        if not len(hashes):
-            continue
         taken = sketch if len(where) == len(sketch) else sketch[where]
         measured.append(
             near_results(seen.columns, hashes, taken, name, threshold=threshold, examples=examples)
         )
-        if name == "prompts":
+        if name == "prompts" and len(hashes):
             measured += near_leak_results(
                 seen.columns, hashes, taken, threshold=threshold, level=settings.level, examples=examples
             )

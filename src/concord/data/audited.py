@@ -16,6 +16,7 @@ __all__ = [
     "Audit",
     "AuditSettings",
     "Finding",
+    "LengthCounts",
     "Readable",
     "Renders",
     "Sample",
@@ -141,6 +142,21 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LengthCounts:
+    """How lengths are distributed: bins that all sides share, and how often each side falls into each.
+
+    A bin holds its lower edge and not its upper one. Where lengths differ by orders of magnitude, bins widen
+    in proportion and begin at 1, and `log` says so; the first then holds `zeros` lengths of 0 too.
+    """
+
+    unit: str
+    edges: tuple[int, ...]
+    counts: Mapping[str, tuple[int, ...]]
+    log: bool = False
+    zeros: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """All that an audit found. `flags` are what training needs to read the same rows the same way."""
 
@@ -148,6 +164,8 @@ class Audit:
     findings: tuple[Finding, ...] = ()
     samples: tuple[Sample, ...] = ()
     tables: tuple[Table, ...] = ()
+    lengths: tuple[LengthCounts, ...] = ()
+    """In characters and, where something made tokens, in tokens."""
     flags: tuple[str, ...] = ()
     rows: int = 0
     splits: tuple[str, ...] = ()

@@ -46,11 +46,12 @@ def prompt_hash(item: Item) -> int:
     prompt = item.prompt
     if prompt.tokens is not None:
         return content_hash(repr(prompt.tokens))
-    if not (prompt.messages or prompt.tools):
+    images = item.meta.get("images")
+    if not (prompt.messages or prompt.tools or images):
         return 0
     # A second text can be asked with other tools, which makes it another prompt.
     tools = f"\x1d{prompt.tools!r}" if prompt.tools else ""
-    pictures = _attached(item.meta.get("images")) if "images" in item.meta else ""
+    pictures = _attached(images) if images else ""
     said = "\x1e".join(map(_said, prompt.messages))
     return content_hash(said + tools + pictures)
 
@@ -128,7 +129,7 @@ class Columns:
     """The reply that stands first in a comparison, by its place among all replies; `second` likewise."""
     second: "array[int]" = field(default_factory=_u32)
     first_wins: "array[float]" = field(default_factory=_floats)
-    """Votes, or the probability where there are none; a tie is half a win for each."""
+    """Votes, or the probability where there are none; a tie is a win for neither."""
     second_wins: "array[float]" = field(default_factory=_floats)
     preference: "array[float]" = field(default_factory=_floats)
     implied: "array[int]" = field(default_factory=_bytes)

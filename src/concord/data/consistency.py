@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from concord.data.columns import Columns
 from concord.data.duplicates import Measured
-from concord.data.estimates import clustered_mean, clustered_share
+from concord.data.estimates import Estimate, clustered_mean, clustered_share, share_of_sums
 from concord.data.exact import decided, exact_p_value
 from concord.data.utility import (
     PRIOR,
@@ -42,7 +42,7 @@ def consistency_results(columns: Columns, *, level: float, seed: int, examples: 
 
 
 def _edges(columns: Columns, which: NDArray[np.int64]) -> Edges:
-    """The compared pairs of prompts with more than one judgement; others can tell nothing here."""
+    """The compared pairs of prompts with more than one judgement that is no tie; others can tell nothing."""
     first = columns.view("first")[which].astype(np.int64)
     second = columns.view("second")[which].astype(np.int64)
     prompts = columns.row_prompts[columns.view("reply_row")[first].astype(np.int64)]
@@ -56,34 +56,49 @@ def _edges(columns: Columns, which: NDArray[np.int64]) -> Edges:
 
 
 def _circles(columns: Columns, edges: Edges, *, level: float, examples: int) -> list[Measured]:
-    ordered, circular, where = triads(edges)
+    found = triads(edges)
+    share = share_of_sums(found.circular, found.ordered, level=level)
     how = (
         "share of triads of replies to one prompt, each two ordered by a majority, that go in a circle; "
         f"0 for a utility, 0.25 for coin flips. From {_SOURCE}"
     )
-    if not ordered:
+    if found.left_out:
+        how += f". Left out, as too many: {found.left_out} sets of more than 2,000 replies to one prompt"
+    if share.value is None:
         how += (
             ". No prompt has three replies that were all compared: three for some hundred prompts would tell"
         )
+    where = found.prompt[found.circular > 0]
     rows = np.flatnonzero(np.isin(columns.row_prompts, where))
     triad = Result(
         name="intransitive_triads",
-        value=circular / ordered if ordered else None,
-        n=ordered,
+        value=share.value,
+        interval=_over_prompts(share),
+        n=share.n,
         unit="triads",
         how=how,
     )
     on = cycles(edges)
-    found = clustered_share(on, edges.prompt, level=level)
+    share = clustered_share(on, edges.prompt, level=level)
     how = (
         f"share of pairs on a circle of majorities, of those whose part has a circle of pairs. From {_SOURCE}"
     )
-    if found.value is None:
+    if share.value is None:
         how += ". No prompt has a circle of comparisons, so that every preference fits some utility"
     circle = Result(
-        name="pairs_on_circles", value=found.value, interval=found.interval, n=found.n, unit="pairs", how=how
+        name="pairs_on_circles",
+        value=share.value,
+        interval=_over_prompts(share),
+        n=share.n,
+        unit="pairs",
+        how=how,
     )
     return [Measured(triad, columns.origins(rows, examples)), Measured(circle)]
+
+
+def _over_prompts(share: Estimate) -> Interval | None:
+    """The interval where there are several prompts: within one, circles have pairs in common."""
+    return share.interval if share.prompts > 1 else None
 
 
 def _fit(edges: Edges, *, seed: int) -> list[Measured]:
@@ -99,11 +114,16 @@ def _fit(edges: Edges, *, seed: int) -> list[Measured]:
     how = (
         f"p-value of the fit of a utility under Bradley-Terry on {len(part.left)} pairs that can tell: the "
         f"rank of their deviance among {_DRAWS} tables drawn with the same wins of each reply, so exact; "
-        f"small where no utility explains who won. Deviance of the fit of all {len(edges.left)} pairs: "
+        "small where no utility explains who won. Ties, soft preferences and pairs with more than a million "
+        "judgements are left out; copies of a row "
+        f"count as judgements of their own. Deviance of the fit of all {len(edges.left)} pairs: "
         f"{fitted.deviance:.1f} on {fitted.freedom} degrees of freedom"
     )
     if p_value is None:
-        how += ". The data cannot tell: where pairs were judged but once, noise explains any circle"
+        how += (
+            ". The data cannot tell: where pairs were judged but once, noise explains any circle; a second "
+            "judgement of each would"
+        )
     prior = f"utilities have a normal prior of variance {1 / PRIOR:g}, which keeps them finite"
     values = {
         "utility_fit_p": (p_value, how),

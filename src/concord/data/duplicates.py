@@ -25,10 +25,12 @@ class Measured:
     rows: tuple[Origin, ...] = ()
 
 
-def duplicate_results(columns: Columns, *, level: float, examples: int) -> list[Measured]:
-    """Exact copies of rows, of prompts and of replies, whatever their splits."""
-    row_prompts, every = columns.row_prompts, np.arange(len(columns.split))
-    prompts = columns.view("prompt").astype(np.uint64)
+def duplicate_results(columns: Columns, *, examples: int) -> list[Measured]:
+    """Exact copies of rows, of prompts and of replies, whatever their splits.
+
+    Without intervals: these are counts of all rows that there are, and of more rows more would be copies.
+    """
+    prompts, every = columns.view("prompt").astype(np.uint64), np.arange(len(columns.split))
     asked = np.flatnonzero(prompts != 0)
     reply_rows = columns.view("reply_row").astype(np.int64)
     looked_at = {
@@ -43,12 +45,10 @@ def duplicate_results(columns: Columns, *, level: float, examples: int) -> list[
     measured: list[Measured] = []
     for name, (hashes, rows, what) in looked_at.items():
         again = _occurs_before(hashes)
-        found = clustered_share(again, row_prompts[rows], level=level)
         result = Result(
             name="duplicates",
-            value=found.value,
-            interval=found.interval,
-            n=found.n,
+            value=float(again.mean()) if len(again) else None,
+            n=len(again),
             unit=name,
             how=f"share of {name} whose {what} stood in an earlier one, exactly",
             at={"of": name},
@@ -62,8 +62,8 @@ def near_results(
 ) -> Measured:
     """Texts that nearly say what an earlier one says, among those that differ.
 
-    `hashes` are those of the signed texts, each once. Of each group of texts linked by likeness all but one
-    are counted, as if one were kept.
+    `hashes` are those of the signed texts, each once; what holds pictures or sounds was not signed. Of each
+    group of texts linked by likeness all but one are counted, as if one were kept.
     """
     labels = near_groups(sketch, threshold=threshold)
     kept = labels == np.arange(len(labels))
@@ -79,9 +79,9 @@ def near_results(
         value=len(again) / len(labels) if len(labels) else None,
         n=len(labels),
         unit=name,
-        how=f"share of different {name} beyond the first of each group linked by a likeness of {threshold:g} "
-        "or more, the share of pieces of five characters they have in common, as estimated by MinHash "
-        f"(standard deviation 0.04); largest group {largest}",
+        how=f"share of different {name} without pictures or sounds beyond the first of each group linked by "
+        f"a likeness of {threshold:g} or more, the share of pieces of five characters they have in common, "
+        f"as estimated by MinHash (standard deviation 0.04); largest group {largest}",
         at={"of": name},
     )
     return Measured(result, columns.origins(found, examples))
@@ -114,7 +114,7 @@ def pair_results(columns: Columns, pairs: Pairs, *, level: float, examples: int)
         result = Result(
             name=name,
             value=found.value,
-            interval=found.interval,
+            interval=None if name == "repeated_pairs" else found.interval,
             n=found.n,
             unit="comparisons",
             how=f"share of comparisons with a winner {what}",

@@ -6,7 +6,7 @@ once. So intervals count prompts, not rows, as far as the rows of a prompt agree
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, cos, pi, sin, sqrt, tan
 from statistics import NormalDist
 
 import numpy as np
@@ -14,7 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from concord.results import Interval
 
-__all__ = ["Estimate", "clustered_mean", "clustered_share", "percentile", "t_quantile", "wilson"]
+__all__ = [
+    "Estimate",
+    "clustered_mean",
+    "clustered_share",
+    "percentile",
+    "share_of_sums",
+    "t_quantile",
+    "wilson",
+]
+
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +40,32 @@ class Estimate:
 def t_quantile(level: float, freedom: int) -> float:
     """How far from the middle the two-sided interval of this level goes, under Student's t.
 
-    The expansion around the normal (Fisher and Cornish), good to 0.01 from three degrees of freedom up;
-    one and two degrees are exact.
+    By halving up to 30 degrees of freedom; beyond, by the expansion around the normal (Fisher and Cornish),
+    which is good to 0.001 from there. No degree stands for the normal itself.
     """
     z = NormalDist().inv_cdf((1 + level) / 2)
     if freedom < 1:
         return z
-    if freedom == 1:
-        return float(np.tan(np.pi * level / 2))
-    if freedom == 2:
-        return level * sqrt(2 / (1 - level**2))
-    v = float(freedom)
+    if freedom <= 30:
+        low, high = 0.0, pi / 2
+        for _ in range(60):
+            angle = (low + high) / 2
+            low, high = (angle, high) if _within(angle, freedom) < level else (low, angle)
+        return sqrt(freedom) * tan(low)
     first = (z**3 + z) / 4
     second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
     third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    fourth = (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160
-    return z + first / v + second / v**2 + third / v**3 + fourth / v**4
+    return z + first / freedom + second / freedom**2 + third / freedom**3
+
+
+def _within(angle: float, freedom: int) -> float:
+    """P(|T| <= sqrt(freedom) tan(angle)) by its finite sum (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    odd = freedom % 2
+    term, total = cos(angle) if odd else 1.0, 0.0
+    for k in range(odd, freedom - 1, 2):
+        total += term
+        term *= cos(angle) ** 2 * (k + 1) / (k + 2)
+    return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
 
 
 def wilson(share: float, n: float, *, level: float = 0.95, reach: float | None = None) -> tuple[float, float]:
@@ -57,47 +77,53 @@ def wilson(share: float, n: float, *, level: float = 0.95, reach: float | None =
 
 
 def clustered_share(holds: ArrayLike, prompts: ArrayLike, *, level: float = 0.95) -> Estimate:
-    """The share of observations that hold, with an interval that allows for several from one prompt.
+    """The share of observations that hold, with an interval that allows for several from one prompt."""
+    return share_of_sums(*_by_prompt(np.asarray(holds, dtype=np.float64), prompts), level=level)
 
-    Wilson's interval on n divided by the design effect, which is the variance of the share over whole prompts
-    (linearised, n / (n - 1) of them) relative to that of independent observations, at least 1; with the
-    quantile of Student's t for as many prompts. Where all agree, nothing shows how prompts differ, and each
-    counts once. Where all are from one prompt, the interval speaks of that prompt alone.
+
+def share_of_sums(held: _Floats, sizes: _Floats, *, level: float = 0.95) -> Estimate:
+    """The share of observations that hold, from how many hold for each prompt and how many there are.
+
+    Wilson's interval on n divided by the design effect, at least 1: the variance of the share when each
+    prompt is left out in turn (the jackknife), relative to that of independent observations. The quantile is
+    Student's t for the number of prompts, of equal size, that weigh as much (Kish): a prompt that holds most
+    of the observations says little about others. Where all agree, nothing shows how prompts differ, and each
+    of that number counts once. Where all are from one prompt, the interval speaks of that prompt alone.
     """
-    values = np.asarray(holds, dtype=np.float64)
-    n = len(values)
+    n, count = round(float(sizes.sum())), len(sizes)
     if n == 0:
         return Estimate(None, 0)
-    share = float(values.mean())
-    off, sizes = _residues(values, share, prompts)
-    count = len(sizes)
-    effective, reach = float(n), t_quantile(level, 0)
+    share = float(held.sum()) / n
+    effective, reach, of = float(n), t_quantile(level, 0), f"{count} prompts"
     if count > 1:
-        reach = t_quantile(level, count - 1)
+        reach = t_quantile(level, _freedom(sizes))
         if 0 < share < 1:
-            variance = count / (count - 1) * float(off @ off) / n**2
+            variance = _jackknife(held - share * sizes, sizes)
             effective = n / max(1.0, variance * n / (share * (1 - share)))
         else:
-            effective = float(count)
+            effective = _weighty(sizes)
+    elif n > 1:
+        of = "one prompt, of which alone it speaks"
     low, high = wilson(share, effective, reach=reach)
-    how = f"Wilson's interval on {effective:.6g} effective of {n} observations, from {count} prompts"
+    how = f"Wilson's interval on {effective:.6g} effective of {n} observations, from {of}"
     return Estimate(share, n, Interval(low, high, level=level, how=how), count)
 
 
 def clustered_mean(numbers: ArrayLike, prompts: ArrayLike, *, level: float = 0.95) -> Estimate:
-    """The mean of numbers, its interval allowing for several from one prompt; none below two prompts."""
+    """The mean of numbers, its interval allowing for several from one prompt; none below two prompts.
+
+    Its variance and its quantile are those of `share_of_sums`.
+    """
     values = np.asarray(numbers, dtype=np.float64)
-    n = len(values)
-    if n == 0:
+    if not len(values):
         return Estimate(None, 0)
     mean = float(values.mean())
-    off, sizes = _residues(values, mean, prompts)
-    count = len(sizes)
-    if count < 2:
-        return Estimate(mean, n, None, count)
-    half = t_quantile(level, count - 1) * sqrt(count / (count - 1) * float(off @ off)) / n
-    how = f"Student's t over {count} prompts, whose observations stay together"
-    return Estimate(mean, n, Interval(mean - half, mean + half, level=level, how=how), count)
+    off, sizes = _by_prompt(values - mean, prompts)
+    if len(sizes) < 2:
+        return Estimate(mean, len(values), None, len(sizes))
+    half = t_quantile(level, _freedom(sizes)) * sqrt(_jackknife(off, sizes))
+    how = f"Student's t over {len(sizes)} prompts, whose observations stay together"
+    return Estimate(mean, len(values), Interval(mean - half, mean + half, level=level, how=how), len(sizes))
 
 
 def percentile(counts: Mapping[int, int], share: float) -> int:
@@ -112,10 +138,23 @@ def percentile(counts: Mapping[int, int], share: float) -> int:
     raise AssertionError("a percentile of nothing")
 
 
-def _residues(
-    values: NDArray[np.float64], middle: float, prompts: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """For each prompt the sum of what its observations differ from the middle by, and their number."""
+def _by_prompt(values: _Floats, prompts: ArrayLike) -> tuple[_Floats, _Floats]:
+    """For each prompt the sum of its values, and how many it has."""
     _, which = np.unique(np.asarray(prompts), return_inverse=True)
-    off = np.bincount(which, weights=values - middle).astype(np.float64, copy=False)
-    return off, np.bincount(which).astype(np.int64, copy=False)
+    sums = np.bincount(which, weights=values).astype(np.float64, copy=False)
+    return sums, np.bincount(which).astype(np.float64)
+
+
+def _jackknife(off: _Floats, sizes: _Floats) -> float:
+    """The variance of a mean over prompts left out in turn; `off` sums how theirs differ from it."""
+    moved = off / (sizes.sum() - sizes)
+    return (len(sizes) - 1) / len(sizes) * float(moved @ moved)
+
+
+def _weighty(sizes: _Floats) -> float:
+    """How many prompts of equal size weigh as much as these."""
+    return float(sizes.sum()) ** 2 / float(sizes @ sizes)
+
+
+def _freedom(sizes: _Floats) -> int:
+    return max(1, round(_weighty(sizes)) - 1)

@@ -9,7 +9,6 @@ Utilities fitted to all of them are the same, so none is fitted again.
 """
 
 from collections import deque
-from math import lgamma
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +19,16 @@ __all__ = ["decided", "exact_p_value"]
 
 _Round = tuple[NDArray[np.int64], NDArray[np.int64]]
 _MOST_ROUNDS = 20_000
+_MOST_WINS = 1_000_000  # of one pair; of larger numbers there is no table
 
 
 def decided(edges: Edges) -> Edges:
-    """What the test can look at: whole wins (of two ties one goes to each), in parts with circles."""
-    wins, losses = np.floor(edges.left_wins), np.floor(edges.right_wins)
-    whole = Edges(edges.left, edges.right, wins, losses, edges.component, edges.replies, edges.prompt).taken(
-        wins + losses > 0
-    )
-    return whole.taken(informative(whole)) if len(whole.left) else whole
+    """What the test can look at: pairs with judgements, not soft preferences, in parts with circles.
+
+    Pairs with more than a million judgements are left out.
+    """
+    whole = edges.taken(edges.whole & (edges.count <= _MOST_WINS))
+    return whole.taken(informative(whole))
 
 
 def exact_p_value(edges: Edges, *, draws: int = 199, sweeps: int = 40, seed: int = 0) -> float | None:
@@ -37,21 +37,26 @@ def exact_p_value(edges: Edges, *, draws: int = 199, sweeps: int = 40, seed: int
     It is fixed where pairs were compared once: noise then explains any circle. Takes what `decided` gives.
     """
     count = edges.count.astype(np.int64)
-    if not len(count) or int(count.max()) < 2:
+    if int(count.max(initial=0)) < 2:
         return None
     generator = np.random.default_rng(seed)
-    logs = np.array([lgamma(number + 1) for number in range(int(count.max()) + 1)])
+    logs = np.append(0.0, np.cumsum(np.log(np.arange(1, int(count.max()) + 1))))  # of factorials
     walk = _walk(edges, generator, sweeps)
     # One more pair stands for none, to fill short circles up.
     counts = np.append(count, 0)
     data = np.append(edges.left_wins.astype(np.int64), 0)[None, :]
     hub = _walked(data, counts, logs, walk[::-1], generator)
     ends = _walked(np.repeat(hub, draws, axis=0), counts, logs, walk, generator)
-    weight = np.append(0.0, np.arange(1, len(logs)) * np.log(np.arange(1, len(logs))))
-    of_data, of_draws = ((weight[wins] + weight[counts - wins]).sum(axis=1) for wins in (data, ends))
-    if np.ptp(np.append(of_draws, of_data)) < 1e-9:
+    of_data, of_draws = (_fixed_apart(wins) + _fixed_apart(counts - wins) for wins in (data, ends))
+    rounding = 1e-12 * float(of_data[0]) + 1e-9
+    if np.ptp(np.append(of_draws, of_data)) < rounding:
         return None
-    return (1 + int((of_draws >= of_data[0] - 1e-9).sum())) / (draws + 1)
+    return (1 + int((of_draws >= of_data[0] - rounding).sum())) / (draws + 1)
+
+
+def _fixed_apart(wins: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Half of the deviance of each table of wins, but for what is the same in all: the sum of w log w."""
+    return (wins * np.log(np.maximum(wins, 1))).sum(axis=1)
 
 
 def _walk(edges: Edges, generator: np.random.Generator, sweeps: int) -> list[_Round]:
@@ -70,8 +75,8 @@ def _walk(edges: Edges, generator: np.random.Generator, sweeps: int) -> list[_Ro
             generator.shuffle(own)  # pyright: ignore[reportArgumentType]
         for turn in range(max(map(len, circles))):
             rounds.append(_padded([own[turn] for own in circles if turn < len(own)], len(edges.left)))
-        if len(rounds) > _MOST_ROUNDS:
-            break
+            if len(rounds) == _MOST_ROUNDS:
+                return rounds
     return rounds
 
 
@@ -125,15 +130,20 @@ def _walked(
     walk: list[_Round],
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Where chains end that try each circle of the walk in either direction, by the rule of Metropolis."""
+    """Where chains end that try each circle of the walk in either direction, by the rule of Metropolis.
+
+    Steps are as long as the wins of the pair compared least often vary, so that chains get about.
+    """
     wins = start.copy()
     for pairs, signs in walk:
         now, most = wins[:, pairs], count[pairs]
-        direction = generator.integers(0, 2, (len(wins), len(pairs), 1)) * 2 - 1
-        then = now + direction * signs
+        shape = (len(wins), len(pairs), 1)
+        spread = np.sqrt(np.where(signs == 0, most.max(), most).min(axis=1))[:, None] / 4
+        length = 1 + (generator.standard_exponential(shape) * spread).astype(np.int64)
+        then = now + length * (generator.integers(0, 2, shape) * 2 - 1) * signs
         possible = ((then >= 0) & (then <= most)).all(axis=2, keepdims=True)
         then = np.where(possible, then, now)
         gain = logs[now] + logs[most - now] - logs[then] - logs[most - then]
-        taken = np.log(generator.random((len(wins), len(pairs), 1))) < gain.sum(axis=2, keepdims=True)
+        taken = -generator.standard_exponential(shape) < gain.sum(axis=2, keepdims=True)
         wins[:, pairs] = np.where(taken, then, now)
     return wins

@@ -1,11 +1,12 @@
 """Counts, shares, lengths, labels and agreement: results of what an observer has gathered."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 
-from concord.data.audited import Table
+from concord.data.audited import LengthCounts, Table
 from concord.data.columns import Columns
 from concord.data.estimates import clustered_mean, clustered_share, percentile, wilson
 from concord.data.observe import Observer
@@ -19,12 +20,15 @@ __all__ = [
     "ROW_FACTS",
     "count_results",
     "label_results",
+    "length_counts",
     "length_results",
     "mix_table",
     "split_table",
 ]
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99, 100)
+_SIDES = ("prompt", "reply", "chosen", "rejected", "row")
+_BINS = 16
 
 ROW_FACTS: dict[str, str] = {
     "system prompt": "rows with a system message",
@@ -93,6 +97,43 @@ def length_results(seen: Observer) -> list[Result]:
         one for (side, unit), counts in by_side.items() for one in _percentiles(counts, side, unit, {})
     ]
     return overall + results
+
+
+def length_counts(seen: Observer) -> tuple[LengthCounts, ...]:
+    """The lengths of all splits in bins, for each unit that texts were counted in."""
+    found: list[LengthCounts] = []
+    for unit in dict.fromkeys(unit for _, unit, _ in seen.lengths):
+        sides: dict[str, Counter[int]] = {}
+        for side in _SIDES:
+            parts = [counts for (of, by, _), counts in seen.lengths.items() if (of, by) == (side, unit)]
+            if parts:
+                sides[side] = sum(parts, Counter[int]())
+        if sides:
+            edges, log = _edges(min(map(min, sides.values())), max(map(max, sides.values())))
+            binned = {side: _binned(counts, edges) for side, counts in sides.items()}
+            zeros = sum(counts[0] for counts in sides.values()) if log else 0
+            found.append(LengthCounts(unit=unit, edges=edges, counts=binned, log=log, zeros=zeros))
+    return tuple(found)
+
+
+def _edges(least: int, most: int) -> tuple[tuple[int, ...], bool]:
+    """Round edges around lengths, and whether they stand in proportion: powers of two, and their halves."""
+    if most < max(_BINS, 8 * least):
+        ladder = (one * 10**power for power in range(19) for one in (1, 2, 5))
+        step = next(step for step in ladder if most // step - least // step < _BINS)
+        return tuple(range(least // step * step, most + step + 1, step)), False
+    powers = [1 << power for power in range(most.bit_length() + 1)]
+    steps = sorted({*powers, *(3 * power // 2 for power in powers[2:])})
+    # From a power of two on, so that two bins together go from one to the next.
+    first = (bisect_right(steps, max(least, 1)) - 1) // 2 * 2
+    return tuple(steps[first : bisect_right(steps, most) + 1]), True
+
+
+def _binned(counts: Counter[int], edges: tuple[int, ...]) -> tuple[int, ...]:
+    bins = [0] * (len(edges) - 1)
+    for length, count in counts.items():
+        bins[max(bisect_right(edges, length) - 1, 0)] += count
+    return tuple(bins)
 
 
 def _percentiles(counts: Counter[int], side: str, unit: str, at: dict[str, str]) -> list[Result]:
@@ -165,7 +206,7 @@ def _score_results(seen: Observer) -> list[Result]:
         values = np.array(sorted(seen.scores))
         counts = np.array([seen.scores[value] for value in values])
         below, n = np.cumsum(counts), int(counts.sum())
-        mean = float(values @ counts) / n
+        mean = float(values @ (counts / n))
         results.append(
             Result(
                 name="mean_score",
@@ -182,18 +223,18 @@ def _score_results(seen: Observer) -> list[Result]:
                 value=float(values[np.searchsorted(below, max(1, share / 100 * n) - 1e-9)]),
                 n=n,
                 unit="scores",
-                how="percentile of scores, to six digits",
+                how="percentile of scores, to six digits, or as many as leave 10,000 different ones",
                 at={"percentile": share},
             )
             for share in PERCENTILES
         ]
-    for name, (count, total) in sorted(seen.aspects.items()):
+    for name, (count, mean) in sorted(seen.aspects.items()):
         if count:
             at = {"aspect": name}
             results.append(
                 Result(
                     name="mean_score",
-                    value=total / count,
+                    value=mean,
                     n=count,
                     unit="scores",
                     at=at,
@@ -251,7 +292,7 @@ def _vote_results(seen: Observer, *, level: float) -> list[Result]:
             n=pairwise.n,
             unit=unit,
             how=f"agreement beyond that of votes drawn at their overall shares ({by_chance:.3f}), as Fleiss' "
-            "kappa; 1 is full agreement, 0 none but by chance",
+            "kappa; 1 is full agreement, 0 none but by chance; whichever reply stands first",
         ),
     ]
 
@@ -287,9 +328,9 @@ def split_table(seen: Observer, results: "Iterable[Result]") -> Table:
         "rows",
         "kinds",
         "replies",
-        *(f"median {unit} a {side}" for side in ("prompt", "reply", "row")),
+        *(f"median {side}" for side in ("prompt", "reply", "row")),
     )
-    return Table("splits", "What each split holds", headings, tuple(cells))
+    return Table("splits", f"What each split holds, with lengths in {unit}", headings, tuple(cells))
 
 
 def mix_table(seen: Observer, of_source: "Iterable[Result]") -> Table:

@@ -32,15 +32,21 @@ RULES: Mapping[str, Rule] = {
         "a reward by length alone would then be right clearly more often than a coin",
     ),
     "trait_bias": Rule(
-        "note", 0.1, "formatting and the like often stand for care, so that more is allowed to them"
+        "note",
+        0.1,
+        "a reply can then win by its looks; formatting often stands for care too, so look before you act",
     ),
     "position": Rule(
-        "warn", 0.05, "replies stand in random order, or the winner always first; between lies a bias"
+        "warn",
+        0.05,
+        "sound rows have their replies in random order, or the winner always first; this is neither",
     ),
     "contradictions": Rule(
         "warn", 0.01, "a hundredth of the labels cancels as much again; few sets reach it by chance"
     ),
-    "labels_both_ways": Rule("warn", 0.01, "as for contradictions"),
+    "labels_both_ways": Rule(
+        "warn", 0.01, "a reply that is both good and bad pulls both ways, and teaches neither"
+    ),
     "duplicates": Rule(
         "warn", 0.01, "a repeated row is trained on more often than the rest, and shrinks every interval"
     ),
@@ -48,9 +54,9 @@ RULES: Mapping[str, Rule] = {
         "note", 0.05, "templates and follow-up questions make some of these in sound data too"
     ),
     "leak": Rule("stop", 0.0, "what was trained on tells nothing as a test: any share of it is too much"),
-    "near_leak": Rule("warn", 0.0, "as for leaks, if the two are alike in substance: look at the rows"),
+    "near_leak": Rule("warn", 0.0, "where the two ask for the same, a good result is partly memory"),
     "too_long": Rule(
-        "warn", 0.0, "a row that does not fit is cut or left out, and silently so in most programs"
+        "warn", 0.0, "a row that does not fit is cut or left out; training asks which, by --on-long"
     ),
     "unrendered": Rule("stop", 0.0, "what cannot be rendered cannot be trained on"),
     "skipped": Rule(
@@ -75,8 +81,8 @@ RULES: Mapping[str, Rule] = {
     "empty_prompt": Rule(
         "note", 0.01, "an empty prompt is right for plain text, and a mapping error elsewhere"
     ),
-    "damage": Rule("warn", 0.01, "a hundredth of damaged texts is enough to be learnt"),
-    "edges": Rule("note", 0.05, "white space at the edges of replies becomes tokens that are learnt"),
+    "damage": Rule("warn", 0.01, "a hundredth of damaged texts is enough for the damage to be learned"),
+    "edges": Rule("note", 0.05, "white space at the edges of replies becomes tokens that are learned"),
     "cut": Rule(
         "note", 0.2, "lists and verse end without a stop, so that only a large share speaks of cut replies"
     ),
@@ -86,6 +92,7 @@ RULES: Mapping[str, Rule] = {
 """When something is worth a finding, and why then."""
 
 _MOST_NAMED = 8
+_FEW = 0.01  # of a smaller share one wants to know how many they are
 _USUAL = 0.9  # where so many replies end without a stop, that is how they are meant to end
 
 
@@ -120,7 +127,7 @@ def find_all(measured: Sequence[Measured], warnings: Sequence[str]) -> tuple[Fin
 def _finding(
     name: str, title: str, *, detail: str = "", do: str = "", rows: tuple[Origin, ...] = ()
 ) -> Finding:
-    detail = detail or RULES[name].reason
+    detail, do = (text and f"{text[:1].upper()}{text[1:]}." for text in (detail or RULES[name].reason, do))
     return Finding(name=name, severity=RULES[name].severity, title=title, detail=detail, do=do, rows=rows)
 
 
@@ -136,27 +143,30 @@ def _unusable(case: _Case) -> Iterator[Finding]:
     for one in case.all("unrendered"):
         if (count := _value(one)) > 0:
             title = f"{_rows(count)} cannot be turned into tokens"
-            yield _finding(
-                "unrendered",
-                title,
-                detail=one.result.how,
-                do="mend these rows or take them out",
-                rows=one.rows,
-            )
+            _, _, reasons = one.result.how.partition(": ")
+            do = "mend these rows, or take them out"
+            yield _finding("unrendered", title, detail=reasons, do=do, rows=one.rows)
     for one in case.all("too_long"):
         if (share := _value(one)) > 0:
-            limit, where = one.result.at.get("limit"), one.result.how
-            title = (
-                f"{_percent(share)} of the rows are longer than {limit:g} tokens"
-                if limit
-                else "rows are too long"
+            title = f"{_percent(share)} of the rows are longer than {one.result.at['limit']:,} tokens"
+            do = (
+                "choose what --on-long does to them, or raise --max-length, as far as the model has positions"
             )
-            do = "see the choices of --max-length and --on-long below, or take a model with more positions"
-            yield _finding("too_long", title, detail=where, do=do, rows=one.rows)
+            detail = f"{one.result.how}; {RULES['too_long'].reason}"
+            yield _finding("too_long", title, detail=detail, do=do, rows=one.rows)
     for warning in dict.fromkeys(case.warnings):
         yield _finding(
-            "template", warning[:1].upper() + warning[1:], do="look at the samples: what is marked is learned"
+            "template",
+            warning[:1].upper() + warning[1:],
+            do="look at the rows below: what is marked is learned from",
         )
+
+
+_LEAKS = {
+    "prompts": "have a prompt that stands in",
+    "prompts with a reply": "stand in",
+    "near prompts": "have a prompt that is the same or nearly the same as one of",
+}
 
 
 def _leaks(case: _Case) -> Iterator[Finding]:
@@ -166,15 +176,14 @@ def _leaks(case: _Case) -> Iterator[Finding]:
         share = _value(one)
         if of == "prompts":
             exact[former, later] = share
-        if of == "prompts with a reply":
+        if of == "prompts with a reply" and (former, later) in exact:
             continue
         if of == "near prompts" and share <= exact.get((former, later), 0.0):
             continue
         if share > 0:
-            name = "leak" if of == "prompts" else "near_leak"
-            kind = "stand in" if of == "prompts" else "are the same as or nearly the same as prompts of"
-            title = f"{_percent(share)} of the prompts of {later} {kind} {former}"
-            do = f"take these rows out of {former}, or do not test on {later}"
+            name = "near_leak" if of == "near prompts" else "leak"
+            title = f"{_percent(share)} of the rows of {later} {_LEAKS[str(of)]} {former}"
+            do = f"take these rows out of {later}, or those like them out of {former}"
             yield _finding(name, title, do=do, rows=one.rows)
 
 
@@ -197,7 +206,7 @@ def _repeats(case: _Case) -> Iterator[Finding]:
             yield _finding(
                 "duplicates",
                 title,
-                do="keep one of each, unless they are votes of several people",
+                do="keep one of each, unless they are the judgements of several people",
                 rows=one.rows,
             )
     for one in case.all("near_duplicates"):
@@ -224,11 +233,12 @@ def _repeats(case: _Case) -> Iterator[Finding]:
 
 
 def _bias(case: _Case) -> Iterator[Finding]:
-    for one in case.all("longer_wins"):
+    # The last are those in tokens, where there are any; in characters they say the same.
+    for one in case.all("longer_wins")[-1:]:
         if beyond := _beyond(one.result.interval, RULES["length_bias"].threshold):
             value, unit = _value(one), one.result.at["length"]
             side = "longer" if beyond > 0 else "shorter"
-            title = f"The {side} reply wins {_percent(max(value, 1 - value))} of the comparisons, in {unit}"
+            title = f"The {side} reply, in {unit}, wins {_percent(max(value, 1 - value))} of the comparisons"
             do = "compare methods that divide by length, report win rates by length, or balance the pairs"
             yield _finding("length_bias", title, detail=_why("length_bias", one.result), do=do)
     for one in case.all("more_wins"):
@@ -270,11 +280,11 @@ def _labels(case: _Case) -> Iterator[Finding]:
         if share in (0.0, 1.0):
             word = "desirable" if share else "undesirable"
             do = "add replies of the other label, or take a method for demonstrations"
-            yield _finding("one_label", f"All {n} labelled replies are {word}", do=do)
+            yield _finding("one_label", f"All {n:,} labelled replies are {word}", do=do)
             continue
         good, bad = round(share * n), round((1 - share) * n)
         if max(good, bad) / min(good, bad) > RULES["imbalance"].threshold:
-            title = f"{_percent(share)} of the labelled replies are desirable: {good} against {bad}"
+            title = f"{_percent(share)} of the labelled replies are desirable: {good:,} against {bad:,}"
             yield _finding("imbalance", title, do=_weights(good, bad))
     for one in case.all("share", of="ties"):
         if _over(one, "ties"):
@@ -370,14 +380,19 @@ def _beyond(interval: Interval | None, margin: float) -> int:
 def _why(rule: str, result: Result) -> str:
     interval = result.interval
     assert interval is not None
-    where = f"{interval.level:.0%} interval {interval.low:.3f} to {interval.high:.3f} on {result.n}"
-    return f"{where}; {RULES[rule].reason}"
+    assert result.value is not None
+    # Said as the title is: of the side that wins more often.
+    ends = (interval.low, interval.high) if result.value > 0.5 else (1 - interval.high, 1 - interval.low)
+    where = f"{_percent(ends[0])} to {_percent(ends[1])} at {interval.level:.0%} confidence"
+    return f"{where}, from {result.n:,} {result.unit}; {RULES[rule].reason}"
 
 
 def _said(one: Measured) -> str:
     """The sentence on a share: "2% of the replies say nothing", from "share of replies that say nothing"."""
     things, _, what = one.result.how.removeprefix("share of ").partition(" ")
     share = f"{_percent(_value(one))} of the {things}"
+    if _value(one) < _FEW:
+        share += f" ({round(_value(one) * one.result.n):,} of {one.result.n:,})"
     if what.startswith("that "):
         return f"{share} {what.removeprefix('that ')}"
     if what.startswith("whose "):
@@ -394,7 +409,7 @@ def _percent(share: float) -> str:
 
 
 def _rows(count: float) -> str:
-    return "1 row" if count == 1 else f"{count:g} rows" if count < 1e6 else f"{int(count)} rows"
+    return "1 row" if count == 1 else f"{int(count):,} rows"
 
 
 def _are(count: float) -> str:

@@ -69,7 +69,7 @@ class Fitting:
     def results(self) -> list[Measured]:
         """What does not fit, what cannot be rendered, and lengths that would cover all rows or nearly all."""
         rendered, failed = sum(self.longest.values()), sum(self.reasons.values())
-        said = "; ".join(f"{count}: {reason}" for reason, count in self.reasons.most_common(5))
+        said = "; ".join(f"{count:,}: {reason}" for reason, count in self.reasons.most_common(5))
         how = f"rows that cannot be turned into tokens{': ' + said if said else ''}"
         n = rendered + failed
         made = [
@@ -80,11 +80,12 @@ class Fitting:
         if not rendered:
             return made
         if self.limit is not None:
-            cut = self.long_rows - self.long_prompts
-            how = (
-                f"{self.long_rows} of {rendered} rows: in {self.long_prompts} the prompt alone fills it, "
-                f"in {cut} the replies exceed it"
-            )
+            parts = {
+                "the prompt alone fills it": self.long_prompts,
+                "the replies exceed it": self.long_rows - self.long_prompts,
+            }
+            why = ", ".join(f"in {count:,} {what}" for what, count in parts.items() if count)
+            how = f"{self.long_rows:,} of {rendered:,} rows{': ' + why if why else ''}"
             share = self.long_rows / rendered
             at = {"limit": self.limit}
             made.append(

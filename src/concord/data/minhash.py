@@ -1,8 +1,9 @@
 """Which texts say nearly the same: MinHash over pieces of five characters, found by bands.
 
-Two texts are as alike as the sets of their pieces: J = |A and B| / |A or B|, after letters were made small
-and white space single. A signature has 126 places; two texts agree at a place with probability J, so that the
-share of places that agree estimates J with a standard deviation of sqrt(J (1 - J) / 126): 0.036 at J = 0.8.
+Two texts are as alike as the sets of their pieces: J = |A and B| / |A or B|, after letters were joined with
+their accents and made small, and white space single. A signature has 126 places; two texts agree at a place
+with probability J, so that the share of places that agree estimates J with a standard deviation of
+sqrt(J (1 - J) / 126): 0.036 at J = 0.8.
 (One hash function whose range is cut into places, with empty places filled from others by an order that all
 texts share: one permutation hashing with optimal densification, Shrivastava 2017.)
 
@@ -19,6 +20,7 @@ Signatures are 252 bytes a text and stand in a file; memory holds three numbers 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +70,7 @@ class Signatures:
 
     def add(self, text: str) -> int:
         """Add a text; its number comes back."""
-        self._waiting.append(" ".join(text.lower().split()))
+        self._waiting.append(" ".join(normalize("NFC", text).lower().split()))
         self._characters += len(text)
         if len(self._waiting) >= _BATCH_TEXTS or self._characters >= _BATCH_CHARACTERS:
             self._flush()

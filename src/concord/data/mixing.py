@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from concord.data.order import Integers, check_count, row_at, walked
-from concord.errors import NOTHING, InputError, explain, nearest
+from concord.errors import NOTHING, InputError, Said, explain, nearest
 from concord.messages import is_number
 
 __all__ = ["Mix", "exact_shares", "mix"]
@@ -130,7 +130,8 @@ def mix(sizes: Mapping[str, int], weights: Mapping[str, float] | None = None, se
     """An order over sources of these sizes, drawn from by these weights.
 
     Weights are taken as written (0.1 is a tenth) and need not add up to one. Shares whose common
-    denominator is beyond 2**18 are rounded to that; `Mix.shares` has what is used. Weights of None mean
+    denominator is beyond 2**18 are rounded to that; `Mix.shares` has what is used, and a weight that would
+    be rounded to nothing is refused. Weights of None mean
     that all rows count alike, which is not the same as weights equal to the sizes: those hold at every
     prefix, where one shuffle of everything holds them at the end.
     """
@@ -169,11 +170,28 @@ def exact_shares(weights: Mapping[str, float], word: str) -> dict[str, Fraction]
 
 def _rounded(shares: Mapping[str, Fraction]) -> dict[str, Fraction]:
     """Shares with a common denominator that a table can be made for, as near as can be."""
+    rounded = _meant(shares) or _nearest(shares)
+    for name, share in shares.items():
+        if share and not rounded[name]:
+            wrong, found = f"the share of {name!r} is too small to be drawn", Said(f"{float(share):.2g}")
+            accepted, do = (
+                f"about 1 in {_PERIOD}, or 0",
+                "raise its weight, or give 0 to leave the source out",
+            )
+            raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+    return rounded
+
+
+def _meant(shares: Mapping[str, Fraction]) -> dict[str, Fraction] | None:
+    """The fractions that are meant: 0.3333333333333333 is a third."""
     near = {name: share.limit_denominator(_PERIOD) for name, share in shares.items()}
-    # A third, written as 0.3333333333333333, is meant as a third.
-    meant = all(abs(near[name] - share) < Fraction(1, 10**12) for name, share in shares.items())
-    if meant and sum(near.values()) == 1 and math.lcm(*(one.denominator for one in near.values())) <= _PERIOD:
-        return near
+    alike = all(abs(near[name] - share) < Fraction(1, 10**12) for name, share in shares.items())
+    few = math.lcm(*(share.denominator for share in near.values())) <= _PERIOD
+    return near if alike and few and sum(near.values()) == 1 else None
+
+
+def _nearest(shares: Mapping[str, Fraction]) -> dict[str, Fraction]:
+    """Shares as numbers of steps in the longest period; those with the largest rests are rounded up."""
     quotas = {name: math.floor(share * _PERIOD) for name, share in shares.items()}
     by_rest = sorted(shares, key=lambda name: quotas[name] - shares[name] * _PERIOD)
     for name in by_rest[: _PERIOD - sum(quotas.values())]:

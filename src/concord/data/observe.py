@@ -36,6 +36,7 @@ _OTHER = "(other sources)"
 _ALL_PAIRS = 12  # replies of a ranking up to which every pair of them counts; beyond, neighbours in rank
 _LARGEST = 2**32 - 1
 _MOST_SCORES = 10_000
+_LARGEST_FLOAT = 3.4e38  # of four bytes
 
 Place = tuple[int, int]
 """A split and a source, by their numbers."""
@@ -75,11 +76,18 @@ class Observer:
     examples: dict[str, list[Origin]] = field(default_factory=dict[str, list[Origin]])
     votes_row: "array[int]" = field(default_factory=lambda: array("I"))
     votes_agree: "array[float]" = field(default_factory=lambda: array("f"))
-    votes_given: list[int] = field(default_factory=lambda: [0, 0, 0])
+    votes_given: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    """Votes for a side, for a tie, and for the other side, of comparisons with two votes or more.
+
+    Each side gets half of those for either: which stands first is an accident, or it is the winner, and tells
+    nothing of the voters.
+    """
     scores: Counter[float] = field(default_factory=Counter[float])
-    """How often each score occurs, of the first 10,000 different ones."""
+    """How often each score occurs, to six digits, or to as many as leave 10,000 different ones."""
     margins: dict[str, "array[float]"] = field(default_factory=dict[str, "array[float]"])
     aspects: dict[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
+    """How many scores each aspect has, and their mean."""
+    _digits: int = 6
     _file: dict[str, int] = field(default_factory=dict[str, int])
     _source: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -180,7 +188,7 @@ class Observer:
         columns.reply.extend(replies)
         if any(turn.role in ("system", "developer") for turn in messages):
             self.tally["system prompt", at] += 1
-        if "images" in item.meta or any(_has_more_than_text(turns) for turns in (messages, *item.replies)):
+        if item.meta.get("images") or any(_has_more_than_text(turns) for turns in (messages, *item.replies)):
             self.tally["pictures or sounds", at] += 1
         text = item.prompt.text if len(messages) != 1 else messages[0].text
         self.count(len(text), at[0], "characters", "prompt")
@@ -188,10 +196,10 @@ class Observer:
             self.note("empty prompt", at, item.origin)
         for oddity in oddities(text, text.encode("utf-8", "surrogatepass")):
             self.note(f"prompt {oddity}", at, item.origin)
-        if (near := self.near.get("prompts")) and content:
+        if (near := self.near.get("prompts")) and not item.meta.get("images"):
             # What all rows share (a system message) would make all of them alike.
-            asked = [turn.text for turn in messages if turn.role not in ("system", "developer")]
-            near.add(content, "\n".join(asked))
+            asked = tuple(turn for turn in messages if turn.role not in ("system", "developer"))
+            _sign(near, content, asked)
         return text
 
     def _add_reply(self, reply: Turns, row: int, prompt: str, item: Item, at: Place) -> str:
@@ -218,8 +226,8 @@ class Observer:
             self.note("reply equals prompt", at, item.origin)
         for oddity in oddities(text, text.encode("utf-8", "surrogatepass")):
             self.note(f"reply {oddity}", at, item.origin)
-        if (near := self.near.get("replies")) and text.strip():
-            near.add(content, text)
+        if near := self.near.get("replies"):
+            _sign(near, content, reply)
         return text
 
     # --- what is known of them ------------------------------------------------------------------------------
@@ -230,7 +238,7 @@ class Observer:
             case Preference():
                 self._add_preference(item, known, first, at)
             case SegmentPreference(share):
-                self._add_pair(first, first + 1, (share, 1 - share), share, implied=False)
+                self._add_pair(first, first + 1, _wins(share), share, implied=False)
                 self._add_sides(share, at)
             case Ranks(ranks):
                 self._add_order(first, [-float(rank) for rank in ranks], at)
@@ -239,12 +247,14 @@ class Observer:
                 for score in scores:
                     if score is None:
                         self.tally["unscored", at] += 1
-                    elif (rounded := float(f"{score:.6g}")) in self.scores or len(self.scores) < _MOST_SCORES:
-                        self.scores[rounded] += 1
+                    else:
+                        self._add_score(score)
                 for name, values in aspects.items():
                     given = [value for value in values if value is not None]
-                    n, total = self.aspects.get(name, (0, 0.0))
-                    self.aspects[name] = (n + len(given), total + sum(given))
+                    for value in given:
+                        n, mean = self.aspects.get(name, (0, 0.0))
+                        # Not from a sum, which large scores would take beyond what a float holds.
+                        self.aspects[name] = (n + 1, mean * (n / (n + 1)) + value / (n + 1))
             case Label(desirable):
                 self.columns.judged.append(first)
                 self.columns.desirable.append(desirable)
@@ -257,9 +267,18 @@ class Observer:
             case _:
                 pass
 
+    def _add_score(self, score: float) -> None:
+        self.scores[float(f"{score:.{self._digits}g}")] += 1
+        while len(self.scores) > _MOST_SCORES and self._digits > 1:
+            self._digits -= 1
+            coarser = Counter[float]()
+            for value, count in self.scores.items():
+                coarser[float(f"{value:.{self._digits}g}")] += count
+            self.scores = coarser
+
     def _add_preference(self, item: Item, known: Preference, first: int, at: Place) -> None:
         share, votes = known.first, known.votes
-        wins = (share, 1 - share) if votes is None else (votes[0] + votes[1] / 2, votes[2] + votes[1] / 2)
+        wins = _wins(share) if votes is None else (votes[0], votes[2])
         self._add_pair(first, first + 1, wins, share, implied=False)
         self._add_sides(share, at)
         columns = self.columns
@@ -271,9 +290,10 @@ class Observer:
             if _denied(share, votes):
                 self.note("against votes", at, item.origin)
             n = sum(votes)
-            for place, count in enumerate(votes):
-                self.votes_given[place] += count
             if n >= 2:
+                either = (votes[0] + votes[2]) / 2
+                for place, count in enumerate((either, votes[1], either)):
+                    self.votes_given[place] += count
                 self.votes_row.append(len(columns.split) - 1)
                 self.votes_agree.append(sum(count * (count - 1) for count in votes) / (n * (n - 1)))
         if known.scores is not None:
@@ -303,7 +323,7 @@ class Observer:
             share = 1.0 if x > y else 0.0 if x < y else 0.5
             self.tally["implied", at] += 1
             self.tally["implied ties", at] += share == 0.5
-            self._add_pair(first + a, first + b, (share, 1 - share), share, implied=True)
+            self._add_pair(first + a, first + b, _wins(share), share, implied=True)
 
     def _add_pair(
         self, first: int, second: int, wins: tuple[float, float], share: float, *, implied: bool
@@ -311,13 +331,14 @@ class Observer:
         columns = self.columns
         columns.first.append(first)
         columns.second.append(second)
-        columns.first_wins.append(wins[0])
-        columns.second_wins.append(wins[1])
+        columns.first_wins.append(min(wins[0], _LARGEST_FLOAT))
+        columns.second_wins.append(min(wins[1], _LARGEST_FLOAT))
         columns.preference.append(share)
         columns.implied.append(implied)
 
     def _margin(self, name: str, value: float) -> None:
-        self.margins.setdefault(name, array("f")).append(value)
+        inside = max(-_LARGEST_FLOAT, min(_LARGEST_FLOAT, value))
+        self.margins.setdefault(name, array("f")).append(inside)
 
 
 _Utilities = tuple[float | None, ...] | list[float]
@@ -331,12 +352,27 @@ def _implied(utilities: _Utilities) -> Iterator[tuple[int, int]]:
     return pairwise(sorted(scored, key=lambda place: (-(utilities[place] or 0.0), place)))
 
 
+def _wins(share: float) -> tuple[float, float]:
+    """What a preference counts for either side; a tie for none."""
+    return (0.0, 0.0) if share == 0.5 else (share, 1 - share)
+
+
 def _denied(share: float, votes: tuple[int, int, int]) -> bool:
     """Whether votes speak against a preference: for the other side, or most for a side and not for a tie."""
     first, tied, second = votes
     if share == 0.5:
         return first != second and tied < max(first, second)
     return (first - second) * (share - 0.5) < 0 or tied > max(first, second)
+
+
+def _sign(near: Near, content: int, turns: Turns) -> None:
+    """Sign all that is said, thought and called, if anything is; what is shown has no likeness in letters."""
+    said = "\n".join(
+        "\n".join((turn.text, turn.reasoning or "", repr(turn.tool_calls) if turn.tool_calls else ""))
+        for turn in turns
+    )
+    if said.strip() and not _has_more_than_text(turns):
+        near.add(content, said)
 
 
 def _has_more_than_text(turns: Turns) -> bool:

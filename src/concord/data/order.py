@@ -35,6 +35,7 @@ _BLOCK = 1 << 14  # positions worked on at a time, so that they stay in the proc
 
 def subseed(seed: int, *parts: int | str) -> int:
     """A seed for one purpose: a hash of a seed and of what tells this purpose from the others."""
+    _check_seed(seed)
     return int(store.key("seed", seed, *parts)[:16], 16)
 
 
@@ -50,6 +51,7 @@ def permuted(index: int | Integers, size: int, seed: int) -> int | Integers:
     hardly more than `size`), again where it lands outside.
     """
     check_count(size, "the number of positions to shuffle")
+    _check_seed(seed)
     if not isinstance(index, np.ndarray):
         return int(_permuted(_positions(np.array([index]), size), size, seed)[0])
     return _permuted(_positions(index, size), size, seed)
@@ -137,6 +139,12 @@ def _positions(index: np.ndarray[Any, Any], size: int) -> Integers:
         wrong, do = "a position is outside of what is shuffled", "count positions from 0"
         raise InputError(explain(wrong, found=odd, accepted=f"0 to {size - 1}", do=do))
     return index.astype(np.int64)
+
+
+def _check_seed(seed: object) -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        wrong, do = "a seed is not a whole number", "give one such as 0"
+        raise InputError(explain(wrong, found=seed, accepted="any whole number", do=do))
 
 
 def check_count(value: object, name: str, *, least: int = 1) -> None:

@@ -119,8 +119,14 @@ def prepare(
 
 
 def row_key(renderer: str, item: Item) -> str | None:
-    """What the rendered row of an item is stored under; None where its prompt holds what no key can."""
+    """What the rendered row of an item is stored under.
+
+    None where its prompt holds what no key can, or where the renderer looks at more than prompt and replies:
+    at pictures in a column of their own, which it refuses.
+    """
     prompt = item.prompt
+    if item.meta.get("images"):
+        return None
     try:
         asked: object = _turns(prompt.messages)
         if prompt != Prompt(prompt.messages):

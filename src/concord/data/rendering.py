@@ -6,11 +6,14 @@ same.
 """
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, Protocol
 
 from concord.data.packed import pack
@@ -149,9 +152,18 @@ _here: dict[str, Renderer] = {}
 
 
 def _begin(tokenizer: Any, settings: RenderSettings, files: ModelFiles, name: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who is asked to stop ends the workers
+    Thread(target=_end_with_parent, daemon=True).start()
     renderer = Renderer(tokenizer, settings=settings, files=files)
     assert renderer.id == name, "the renderer of a worker is another one"
     _here["renderer"] = renderer
+
+
+def _end_with_parent() -> None:
+    """End when the process that sends work was killed: its next message would be waited for for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _render(items: Sequence[Item]) -> list[bytes | Refused]:

@@ -17,37 +17,43 @@ _LONGEST = 6_000  # characters of one piece that are kept
 _Piece = tuple[str, bool]
 
 
+_Group = tuple[str, str, str]
+
+
 @dataclass(slots=True)
 class Sampler:
-    """Keeps, of each kind from each source, the row whose keyed hash is least: any, but always the same."""
+    """Keeps, of each kind and source, the rows whose keyed hashes are least: any, but always the same."""
 
     seed: int
-    best: dict[tuple[str, str, str], tuple[int, Item]] = field(
-        default_factory=dict[tuple[str, str, str], tuple[int, Item]]
-    )
+    count: int
+    best: dict[_Group, dict[int, Item]] = field(default_factory=dict[_Group, dict[int, Item]])
 
     def offer(self, content: int, item: Item, split: str, source: str) -> None:
         """Consider one row; `content` is the hash of what it says."""
         group = (view(item).kind, source, split)
-        known = self.best.get(group)
-        if known is None and len(self.best) >= _MOST_GROUPS:
+        if group not in self.best and len(self.best) >= _MOST_GROUPS:
             return
+        kept = self.best.setdefault(group, {})
         key = content_hash(f"{self.seed} {content}")
-        if known is None or key < known[0]:
-            self.best[group] = (key, item)
+        # A row that says what a kept one says has its key, and is not shown beside it.
+        kept.setdefault(key, item)
+        if len(kept) > self.count:
+            del kept[max(kept)]
 
-    def samples(self, count: int, renderer: Renders | None) -> tuple[Sample, ...]:
+    def samples(self, renderer: Renders | None) -> tuple[Sample, ...]:
         """The rows to show: other kinds first, then other sources, then other splits."""
-        chosen: list[tuple[str, str, str]] = []
-        rest = sorted(self.best, key=lambda group: self.best[group][0])
-        while rest and len(chosen) < count:
-            taken = [{group[place] for group in chosen} for place in range(3)]
-            rest.sort(key=lambda group: [group[place] in taken[place] for place in range(3)])
+        rest = sorted(
+            ((key, group) for group, kept in self.best.items() for key in kept), key=lambda one: one[0]
+        )
+        chosen: list[tuple[int, _Group]] = []
+        while rest and len(chosen) < self.count:
+            taken = [{group[place] for _, group in chosen} for place in range(3)]
+            rest.sort(key=lambda one: [one[1][place] in taken[place] for place in range(3)])
             chosen.append(rest.pop(0))
-        return tuple(_sample(self.best[group][1], group, renderer) for group in chosen)
+        return tuple(_sample(self.best[group][key], group, renderer) for key, group in chosen)
 
 
-def _sample(item: Item, group: tuple[str, str, str], renderer: Renders | None) -> Sample:
+def _sample(item: Item, group: _Group, renderer: Renders | None) -> Sample:
     kind, source, split = group
     names = _names(item)
     if renderer is None:

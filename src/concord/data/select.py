@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
@@ -60,24 +60,29 @@ def prompt_key(item: Item | Prompt) -> str:
 
 
 def _said(turn: Message) -> list[object]:
-    """What a turn says. Where it is text only, in how many parts does not count."""
-    only_text = all(isinstance(part, Text) for part in turn.parts)
-    said: list[object] = [turn.text if only_text else [_shown(part) for part in turn.parts]]
+    """What a turn says. In how many parts its text and its pictures are given does not count."""
+    said: list[object] = []
+    for shown in chain.from_iterable(map(_shown, turn.parts)):
+        if isinstance(shown, str) and said and isinstance(said[-1], str):
+            said[-1] += shown
+        elif shown:
+            said.append(shown)
     if turn.reasoning or turn.tool_calls:
-        said.append([turn.reasoning, [[call.name, call.arguments] for call in turn.tool_calls]])
-    return said
+        return [said, turn.reasoning, [[call.name, call.arguments] for call in turn.tool_calls]]
+    return [said]
 
 
-def _shown(part: Part) -> object:
+def _shown(part: Part) -> list[object]:
+    """A text as it is; what is no text by its kind and source."""
     match part:
         case Text(text):
-            return text
+            return [text]
         case Images(images):
-            return [_shown(image) for image in images]
+            return [one for image in images for one in _shown(image)]
         case Video(source) if isinstance(source, tuple):
-            return ["Video", [_shown(image) for image in source]]
+            return [["Video", [one for image in source for one in _shown(image)]]]
         case Image(source) | Video(source) | Audio(source):
-            return [type(part).__name__, source]
+            return [[type(part).__name__, source]]
 
 
 # --- taking some of the rows ------------------------------------------------------------------------------

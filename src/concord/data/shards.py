@@ -8,14 +8,17 @@
 
 A folder holds header.json and, for each part, four files: the packed rows (`tokens`), what is known of them
 as lines of JSON (`facts`), and two tables of numbers, one line a row (`rows`: where it ends in the others,
-and its lengths) and one a leaf (`leaves`). All are mapped, none is read as a whole, and lengths are known
-without touching a token.
+its lengths, its checksum) and one a leaf (`leaves`). All are mapped, none is read as a whole, and lengths are
+known without touching a token.
 
-A folder is filled aside, synced, and renamed, so it is whole or absent; the header has a hash of every file.
+A folder is filled aside, synced, and renamed, so it is whole or absent. A row is checked when it is taken
+out, the tables when lengths are asked for; the header has a hash of every file, for `verify`.
 """
 
+import hashlib
 import mmap
 import operator
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -27,7 +30,7 @@ from typing import Any, Self, SupportsIndex, TypeAlias, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from concord import durable, wire
+from concord import durable, messages, wire
 from concord.data.packed import Words, unpack
 from concord.errors import InputError, NotFoundError, RunError, Said, StoreError, explain
 from concord.manifest import hash_file
@@ -43,6 +46,7 @@ __all__ = [
     "Facts",
     "Header",
     "Lengths",
+    "Media",
     "Part",
     "Prepared",
     "Shards",
@@ -54,8 +58,8 @@ HEADER = "header.json"
 FORMAT, VERSION = "concord-shards", 1
 """What the header of such a folder says it is."""
 
-ROW = ("words", "facts", "leaves", "tokens", "prompt", "longest", "trained")
-"""The columns of the table of rows: where a row ends in the three other files, then its lengths."""
+ROW = ("words", "facts", "leaves", "tokens", "prompt", "longest", "trained", "check")
+"""The columns of the table of rows: where a row ends in the three other files, its lengths, its checksum."""
 
 FILES: dict[str, tuple[str, int]] = {
     "tokens": ("<i4", 1),
@@ -64,6 +68,9 @@ FILES: dict[str, tuple[str, int]] = {
     "leaves": ("<i4", 3),
 }
 """The files of a part: the type of their numbers, and how many stand in a line."""
+
+Media: TypeAlias = tuple[tuple[messages.Part, ...], ...]
+"""The pictures and sounds of a prompt, then those of each reply; empty where all is text."""
 
 _Table: TypeAlias = NDArray[Any]
 
@@ -92,11 +99,12 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a row beside its tokens, as in `Item`."""
+    """What is known of a row beside its tokens, as in `Item`; and its pictures and sounds."""
 
     utilities: Utilities = None
     meta: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     origin: Origin | None = None
+    media: Media = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +137,11 @@ class Prepared:
     def origin(self) -> Origin | None:
         """The file and line that the row came from."""
         return self.facts.origin
+
+    @property
+    def media(self) -> Media:
+        """Its pictures and sounds."""
+        return self.facts.media
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +194,7 @@ class Shards:
 
     def __init__(self, folder: str | Path) -> None:
         """Map the files, after checking that their sizes are what the header says."""
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()
         self.header = read_header(self.folder)
         self._parts: list[dict[str, _Table]] | None = [
             _mapped(self.folder, number, part) for number, part in enumerate(self.header.parts)
@@ -231,13 +244,17 @@ class Shards:
 
     @cached_property
     def lengths(self) -> Lengths:
-        """How long all rows are. Taken from the tables alone."""
+        """How long all rows are. Taken from the tables alone, which are checked to be as written."""
         parts = self._open()
+        for number, (part, written) in enumerate(zip(parts, self.header.parts, strict=True)):
+            for name in ("rows", "leaves"):
+                if hashlib.sha256(part[name].data).hexdigest() != written.sha256[name]:
+                    raise _damaged(f"{self.folder / file_name(number, name)} is damaged", "other bytes")
         rows = np.concatenate([part["rows"] for part in parts])
         leaves = np.concatenate([part["leaves"] for part in parts])
         counts = [np.diff(part["rows"][:, 2], prepend=0) for part in parts]
         owners = np.repeat(np.arange(len(rows)), np.concatenate(counts))
-        tokens, prompt, longest, trained = rows.T[3:]
+        tokens, prompt, longest, trained = rows.T[3:7]
         reply, length, learned = leaves.T
         return Lengths(tokens, prompt, longest, trained, owners, reply, length, learned)
 
@@ -269,7 +286,10 @@ class Shards:
         if not all(0 <= a < b <= most for a, b, most in zip(start, stop, limits, strict=True)):
             raise _damaged(f"row {number} of {self.folder} is damaged", "a place outside of its files")
         words = cast(Words, part["tokens"][start[0] : stop[0], 0])
-        return Prepared(number, unpack(words), part["facts"][start[1] : stop[1], 0].tobytes())
+        facts = part["facts"][start[1] : stop[1], 0].tobytes()
+        if zlib.crc32(facts, zlib.crc32(words.data)) != part["rows"][within, -1]:
+            raise _damaged(f"row {number} of {self.folder} is damaged", "another checksum than was written")
+        return Prepared(number, unpack(words), facts)
 
 
 def file_name(part: int, name: str) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "Floats",
     "Goodness",
     "Ints",
+    "Triads",
     "aggregate",
     "ceiling_of",
     "cycles",
@@ -51,12 +52,17 @@ _LARGEST_TABLE = 2_000  # replies of one prompt beyond which triads are not coun
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edges:
-    """Pairs of replies that were compared: their numbers, and the wins of each (a tie is half a win)."""
+    """Pairs of replies that were compared: their numbers, and the wins of each.
+
+    A tie, which is a win for neither, says nothing here. A soft preference is a share of a win for either.
+    """
 
     left: Ints
     right: Ints
     left_wins: Floats
     right_wins: Floats
+    whole: NDArray[np.bool_]
+    """Whether the pair has whole wins only, so that these are judgements, not soft preferences."""
     component: Ints
     """The smallest number of a reply that each pair is connected to."""
     replies: int
@@ -75,14 +81,17 @@ class Edges:
         left, right = number[:half], number[half:]
         component = joined(np.arange(len(known)), left, right)[left]
         wins = self.left_wins[which], self.right_wins[which]
-        return Edges(left, right, *wins, component, len(known), self.prompt[which])
+        return Edges(left, right, *wins, self.whole[which], component, len(known), self.prompt[which])
 
 
 def aggregate(prompt: Hashes, first: Hashes, second: Hashes, wins: tuple[Floats, Floats]) -> Edges:
-    """Pairs from comparisons: by hashes of prompt and replies, a reply being another under another prompt."""
-    apart = first != second
-    prompt, first, second = prompt[apart], first[apart], second[apart]
-    wins = wins[0][apart], wins[1][apart]
+    """Pairs from comparisons: by hashes of prompt and replies, a reply being another under another prompt.
+
+    A reply held against itself is no pair, and neither are two that tied whenever they were compared.
+    """
+    told = (first != second) & (wins[0] + wins[1] > 0)
+    prompt, first, second = prompt[told], first[told], second[told]
+    wins = wins[0][told], wins[1][told]
     ends = np.concatenate((mixed(prompt, first), mixed(prompt, second)))
     known, number = np.unique(ends, return_inverse=True)
     half = len(number) // 2
@@ -94,7 +103,8 @@ def aggregate(prompt: Hashes, first: Hashes, second: Hashes, wins: tuple[Floats,
     left, right = left[where], right[where]
     component = joined(np.arange(len(known)), left, right)[left]
     left_wins, right_wins = _sums(which, of_left, size), _sums(which, of_right, size)
-    return Edges(left, right, left_wins, right_wins, component, len(known), prompt[where])
+    soft = np.bincount(which, weights=(of_left % 1 != 0) | (of_right % 1 != 0), minlength=size)
+    return Edges(left, right, left_wins, right_wins, soft == 0, component, len(known), prompt[where])
 
 
 def informative(edges: Edges) -> NDArray[np.bool_]:
@@ -186,7 +196,7 @@ class Goodness:
     """2 sum w log(share / fitted), over the wins w of each side of each pair."""
     freedom: int
     accuracy: float
-    """The share of judgements that the fitted order agrees with, ties counting half."""
+    """The share of judgements that the fitted order agrees with, half of those between equal utilities."""
     expected_accuracy: float
     """What that share would be on the average, were the fitted utilities the truth."""
 
@@ -195,7 +205,7 @@ def goodness(edges: Edges) -> Goodness:
     """Fit utilities, and say how they do on what they were fitted to."""
     utility = fit(edges)
     share, count = _win(edges, utility), edges.count
-    order = np.sign(utility[edges.left] - utility[edges.right])
+    order = np.sign(np.round(utility[edges.left] - utility[edges.right], 9))
     agree = float(np.where(order > 0, edges.left_wins, edges.right_wins)[order != 0].sum())
     agree += float(count[order == 0].sum()) / 2
     total = float(count.sum())
@@ -221,12 +231,23 @@ def _deviance(edges: Edges, utility: Floats) -> Floats:
 # --- circles ----------------------------------------------------------------------------------------------
 
 
-def triads(edges: Edges) -> tuple[int, int, Hashes]:
-    """How many triads of replies are wholly ordered by majorities, how many go in circles, and where.
+@dataclass(frozen=True, slots=True, eq=False)
+class Triads:
+    """For each prompt with any: triads of replies, each two ordered by a majority, and those in a circle.
 
-    Where: the prompts of those that do. Parts of more than 2,000 replies are left out.
+    `left_out` counts parts with too many replies (more than 2,000) to look at all of their triads.
     """
-    ordered, circular, where = 0, 0, list[int]()
+
+    ordered: Floats
+    circular: Floats
+    prompt: Hashes
+    left_out: int
+
+
+def triads(edges: Edges) -> Triads:
+    """Count the triads of each prompt, all of them."""
+    counts: dict[int, list[int]] = {}
+    left_out = 0
     strict = np.flatnonzero(edges.left_wins != edges.right_wins)
     by_part = strict[np.argsort(edges.component[strict], kind="stable")]
     starts = np.flatnonzero(np.diff(edges.component[by_part], prepend=-1))
@@ -236,18 +257,20 @@ def triads(edges: Edges) -> tuple[int, int, Hashes]:
         ends = np.concatenate((edges.left[part], edges.right[part]))
         known, number = np.unique(ends, return_inverse=True)
         if len(known) > _LARGEST_TABLE:
+            left_out += 1
             continue
         left, right = number[: len(part)], number[len(part) :]
         wins = edges.left_wins[part] > edges.right_wins[part]
         beats = np.zeros((len(known), len(known)))
         beats[np.where(wins, left, right), np.where(wins, right, left)] = 1
         either = beats + beats.T
-        ordered += round(float(((either @ either) * either).sum()) / 6)
-        circles = round(float(((beats @ beats) * beats.T).sum()) / 3)
-        if circles:
-            circular += circles
-            where.append(int(edges.prompt[part[0]]))
-    return ordered, circular, np.array(where, dtype=np.uint64)
+        if ordered := round(float(((either @ either) * either).sum()) / 6):
+            circular = round(float(((beats @ beats) * beats.T).sum()) / 3)
+            of_prompt = counts.setdefault(int(edges.prompt[part[0]]), [0, 0])
+            of_prompt[0] += ordered
+            of_prompt[1] += circular
+    table = np.array(list(counts.values()), dtype=np.float64).reshape(-1, 2)
+    return Triads(table[:, 0], table[:, 1], np.array(list(counts), dtype=np.uint64), left_out)
 
 
 def cycles(edges: Edges) -> NDArray[np.bool_]:
@@ -314,14 +337,11 @@ def _strong_parts(tails: Ints, heads: Ints) -> dict[int, int]:
 
 
 def repeated_agreement(edges: Edges) -> tuple[Floats, Hashes]:
-    """For each pair with two judgements or more, how often two of these agree; and its prompt. Ties are out.
-
-    Pairs whose wins are not whole numbers (soft preferences, ties) are left out.
-    """
-    whole = (edges.left_wins % 1 == 0) & (edges.right_wins % 1 == 0) & (edges.count >= 2)
-    a, b = edges.left_wins[whole], edges.right_wins[whole]
+    """For each pair with two judgements or more, how often two of these agree; and its prompt."""
+    again = edges.whole & (edges.count >= 2)
+    a, b = edges.left_wins[again], edges.right_wins[again]
     n = a + b
-    return (a * (a - 1) + b * (b - 1)) / (n * (n - 1)), edges.prompt[whole]
+    return (a * (a - 1) + b * (b - 1)) / (n * (n - 1)), edges.prompt[again]
 
 
 def ceiling_of(agreement: float) -> float:

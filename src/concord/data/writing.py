@@ -4,7 +4,9 @@ import hashlib
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -12,8 +14,9 @@ import numpy as np
 
 from concord import durable, wire
 from concord.data.packed import measure
-from concord.data.shards import FILES, FORMAT, HEADER, VERSION, Facts, Header, Part, Shards, file_name
+from concord.data.shards import FILES, FORMAT, HEADER, VERSION, Facts, Header, Media, Part, Shards, file_name
 from concord.errors import RunError, Said, StoreError, explain
+from concord.messages import Text
 from concord.types import JSON, Item
 
 __all__ = ["Writer"]
@@ -39,6 +42,10 @@ class _File:
         self._file.close()
         return self._hash.hexdigest()
 
+    def abandon(self) -> None:
+        with suppress(OSError):  # on a full disk, what waits to be written cannot be
+            self._file.close()
+
 
 class Writer:
     """Writes a folder of prepared rows, aside, and makes it appear when `publish` is called.
@@ -52,22 +59,28 @@ class Writer:
 
     def __init__(self, folder: str | Path, *, renderer: str) -> None:
         """Begin a folder; `renderer` is the id of what made the tokens."""
-        self.folder = Path(folder).absolute()
+        self.folder = Path(os.path.realpath(folder))  # so that a link goes on being one
+        if not self.folder.name:
+            wrong, do = "prepared rows cannot be a whole disk", "name a folder on it"
+            raise StoreError(explain(wrong, found=str(self.folder), accepted="a folder", do=do))
         self._renderer = renderer
         self._parts: list[Part] = []
         self._files: dict[str, _File] = {}
         self._rows = self._rows_before = self._tokens = 0
         self._ends = [0, 0, 0]
+        self._aside = durable.aside(self.folder)
+        self._lock = -1
         try:
-            _refuse_foreign(self.folder)
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self._lock = self._locked()
-            for left in self.folder.parent.glob(f".{self.folder.name}.*.tmp"):
-                shutil.rmtree(left, ignore_errors=True)
-            self._aside = durable.aside(self.folder)
+            _refuse_foreign(self.folder)
+            _remove_left(self.folder)
             self._aside.mkdir()
-        except OSError as error:
-            raise self._failed(error) from error
+        except BaseException as error:
+            self.discard()
+            if isinstance(error, OSError):
+                raise self._failed(error) from error
+            raise
 
     def __enter__(self) -> Self:
         """Use the writer in a `with` block, which throws away what was not published."""
@@ -90,13 +103,15 @@ class Writer:
     def append(self, packed: bytes, item: Item) -> int:
         """Add a row: packed tokens, and what the item says beside prompt and replies. Returns its tokens."""
         lengths = measure(packed)
-        facts = wire.dumps(Facts(item.utilities, item.meta, item.origin)).encode() + b"\n"
+        known = Facts(item.utilities, item.meta, item.origin, _media(item))
+        facts = wire.dumps(known).encode() + b"\n"
         try:
             self._begin_part()
             sizes = (len(packed) // 4, len(facts), len(lengths.leaves))
             self._ends = [end + size for end, size in zip(self._ends, sizes, strict=True)]
             trained = int(lengths.leaves[:, 2].sum())
-            row = (*self._ends, lengths.tokens, lengths.prompt, lengths.longest, trained)
+            check = zlib.crc32(facts, zlib.crc32(packed))
+            row = (*self._ends, lengths.tokens, lengths.prompt, lengths.longest, trained, check)
             self._files["tokens"].write(packed)
             self._files["facts"].write(facts)
             self._files["rows"].write(np.array(row, "<i8").tobytes())
@@ -138,7 +153,7 @@ class Writer:
         if self._lock < 0:
             return
         for file in self._files.values():
-            file.close()
+            file.abandon()
         self._files = {}
         shutil.rmtree(self._aside, ignore_errors=True)
         os.close(self._lock)
@@ -159,6 +174,23 @@ class Writer:
     def _failed(self, error: OSError) -> StoreError:
         kept = "what stood there before is whole"
         return StoreError(durable.disk_message(error, doing=f"writing {self.folder}", kept=kept))
+
+
+def _media(item: Item) -> Media:
+    """The pictures and sounds of the prompt, then those of each reply; nothing where there are none."""
+    talks = (item.prompt.messages, *item.replies)
+    media = tuple(
+        tuple(part for turn in talk for part in turn.parts if not isinstance(part, Text)) for talk in talks
+    )
+    return media if any(media) else ()
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what killed writers of this folder left: names that `durable.aside` gives, and no others."""
+    left = re.compile(rf"\.{re.escape(folder.name)}\.\d+-[0-9a-f]{{8}}\.tmp")
+    for path in folder.parent.iterdir():
+        if left.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -6,23 +6,32 @@ Cells   the values of one row, by role
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
 from concord.errors import NOTHING, Said, nearest
-from concord.formats.conversations import Notes, Trouble, column, mapping, parsed, trouble
 from concord.formats.roles import FRAME
+from concord.formats.troubles import Notes, Trouble, column, mapping, parsed, trouble
 from concord.messages import is_number
 from concord.places import Place
 
-__all__ = ["Cells", "Field", "Layout", "quoted", "spelled"]
+__all__ = ["LONGEST_VALUE", "Cells", "Field", "Layout", "looks_printed", "quoted", "spelled"]
+
+LONGEST_VALUE = 80
+"""Characters of the longest name or value that a message proposes for a mapping: nobody would type more."""
 
 _MISSING = object()
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _NOT_SCORED = {"", "n/a", "na", "none", "null", "nan"}
+_PRINTED = re.compile(r"\s*\[\s*\{'(role|content|from|value)': ")
 _SIMPLE = re.compile(r"[^\s,=()'\"]+")
+
+
+def looks_printed(value: object) -> bool:
+    """Whether a text is a conversation as Python prints one, which many tools write into tables."""
+    return isinstance(value, str) and _PRINTED.match(value) is not None
 
 
 def spelled(value: object) -> str:
@@ -31,7 +40,10 @@ def spelled(value: object) -> str:
         return value
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    try:
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    except ValueError:  # Python spells no whole number of more than some thousand digits
+        return "a number of thousands of digits"
 
 
 def quoted(name: str) -> str:
@@ -85,6 +97,12 @@ class Field:
             return name
         pairs = (f"{_key(key)}:{_key(spelled(value))}" for key, value in self.table.items())
         return f"{name}({','.join(pairs)})"
+
+
+def _sample_key(value: object) -> str:
+    """A value as it stands in a table, as far as a message has room for it."""
+    text = spelled(value)
+    return _key(text) if len(text) <= LONGEST_VALUE else "VALUE"
 
 
 def _key(text: str) -> str:
@@ -153,6 +171,8 @@ class Cells(Notes):
         value = one.reach(self._unpacked(one))
         if one.table is None or value is None:
             return value
+        if self.textual and isinstance(value, str) and value[:1] == "[" and value not in one.table:
+            value = parsed(value, column(one.name), "a list of values")
         if isinstance(value, list):
             several = cast(list[Any], value)
             return [_looked_up(one, each, (column(one.name), at)) for at, each in enumerate(several)]
@@ -207,13 +227,14 @@ class Cells(Notes):
     def chat(self, role: str) -> Any:
         """A text or a conversation, which in a file that holds text only is the JSON text of one."""
         value = self.need(role)
-        if self.textual and isinstance(value, str) and value.lstrip()[:1] == "[":
+        if self.textual and isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
             try:
                 inner = parsed(value, self.place(role), "a conversation")
             except Trouble:
+                if looks_printed(value):
+                    raise
                 return value
-            first = mapping(inner[0] if inner else None)
-            return inner if "role" in first or "from" in first else value
+            return inner if _is_chat(inner) else value
         return value
 
     def number(self, role: str) -> float | None:
@@ -227,18 +248,21 @@ class Cells(Notes):
         if value is None:
             raise self.absent(role)
         several = cast(Sequence[Any], value) if isinstance(value, list | tuple) else [value]
-        return self._each(role, several, _number)
+        place = self.place(role)
+        return tuple([None if one is None else _number(one, (place, at)) for at, one in enumerate(several)])
 
     def truth(self, role: str) -> bool:
         """True or false; 1 and 0 will do."""
         value = self.need(role)
         return value if isinstance(value, bool) else _truth(value, self.place(role), textual=self.textual)
 
-    def _each(
-        self, role: str, several: Sequence[Any], read: Callable[[Any, Place], float | None]
-    ) -> tuple[float | None, ...]:
-        place = self.place(role)
-        return tuple([None if one is None else read(one, (place, at)) for at, one in enumerate(several)])
+
+def _is_chat(value: Any) -> bool:
+    """Whether the JSON of a text is a conversation, or one whole turn of one."""
+    if isinstance(value, list):
+        first = mapping(cast("list[Any]", value)[0] if value else None)
+        return "role" in first or "from" in first
+    return {"role", "content"} <= mapping(value).keys() or {"from", "value"} <= mapping(value).keys()
 
 
 def _number(value: object, place: Place) -> float | None:
@@ -260,8 +284,7 @@ def _truth(value: object, place: Place, *, textual: bool) -> bool:
             value.strip().casefold(), value
         )
     if not isinstance(value, bool | int | float) or value not in (0, 1):
-        name = place[1]
-        do = f"say what the values mean in the mapping: label={name}({spelled(value)}:true,...:false)"
+        do = f"say what the values mean in the mapping: label={place[1]}({_sample_key(value)}:true,...:false)"
         raise trouble(place, "this says neither yes nor no", found=value, accepted="true or false", do=do)
     return bool(value)
 
@@ -276,5 +299,5 @@ def _looked_up(one: Field, value: object, place: Place) -> Any:
     if (folded := key.strip().casefold()) in table:
         return table[folded]
     wrong = "the mapping does not say what this value means"
-    do = f"add it to the table of the mapping: {quoted(one.name)}(...,{_key(key)}:MEANING)"
+    do = f"add it to the table of the mapping: {quoted(one.name)}(...,{_sample_key(value)}:MEANING)"
     raise trouble(place, wrong, found=value, accepted=nearest(key, table), do=do)

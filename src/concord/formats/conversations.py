@@ -1,46 +1,27 @@
-"""Conversations as people write them: role and content, or from and value; texts, typed parts, tool calls.
+"""Conversations as people write them: role and content, or from and value; tool calls; dialogues in one text.
 
     turns        messages from a list of mappings, or from one mapping
     hh_turns     messages from text with "Human:" and "Assistant:" in it
     shown_turns  what comes before the first turn of the assistant, and the rest
     judged_turns what comes before the last turn of the assistant, and the rest
     shared_text  the beginning that two texts share, cut between words
-    placed       pictures, sounds and films put where a conversation has gaps for them
 
 Content is kept as it stands, blanks and line ends included. Trouble names the place: messages[2].role.
 """
 
-import base64
-import binascii
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, cast
 
-from concord.errors import NOTHING, Said, explain, nearest
-from concord.places import Place, brief, opening
-from concord.types import JSON, Audio, Content, Image, Message, Part, Role, Text, ToolCall, Turns, Video
+from concord.errors import NOTHING, nearest
+from concord.formats.parts import content_of
+from concord.formats.strict import Unreadable, json_object
+from concord.formats.troubles import Notes, mapping, parsed, trouble
+from concord.places import Place
+from concord.types import JSON, Message, Role, ToolCall, Turns
 
-__all__ = [
-    "MEDIA_TAGS",
-    "ROLE_NAMES",
-    "Notes",
-    "Trouble",
-    "column",
-    "has_gap",
-    "hh_turns",
-    "judged_turns",
-    "mapping",
-    "media",
-    "parsed",
-    "placed",
-    "shared_text",
-    "shown_turns",
-    "tools",
-    "trouble",
-    "turns",
-]
+__all__ = ["ROLE_NAMES", "hh_turns", "judged_turns", "shared_text", "shown_turns", "tools", "turns"]
 
 ROLE_NAMES: Mapping[str, Role] = {
     "user": "user",
@@ -64,11 +45,6 @@ ROLE_NAMES: Mapping[str, Role] = {
 }
 """Who speaks, by the names that data sets have for it."""
 
-MEDIA_TAGS: Mapping[str, str] = {"images": "<image>", "videos": "<video>", "audios": "<audio>"}
-"""The tag in a text that stands for one entry of a column of pictures, films or sounds."""
-
-_Media: TypeAlias = Mapping[str, Sequence[Part]]  # by the keys of MEDIA_TAGS
-_ROOT: Place = (None, "")
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _TRAINED = ("trained", "train", "weight")
 _KNOWN = {
@@ -76,56 +52,6 @@ _KNOWN = {
     *_REASONING,
     *_TRAINED,
 }
-_GAPS: Mapping[str, Part] = {"images": Image(""), "videos": Video(""), "audios": Audio("")}
-
-
-class Trouble(Exception):
-    """What is wrong with one place in a row; whoever knows its file and line makes a RowError of it.
-
-    `missing` marks that a column was looked for in vain: perhaps the row is of another shape.
-    """
-
-    def __init__(self, place: Place, message: str, *, missing: bool = False) -> None:
-        super().__init__(message)
-        self.where, self.missing = opening(place).removesuffix(": "), missing
-
-
-class Notes:
-    """What was noticed on the way through a row: messages that say more than is read, gaps for pictures."""
-
-    __slots__ = ("gaps", "more")
-
-    def __init__(self) -> None:
-        self.more = False
-        self.gaps = 0
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    """A mapping as it stands; an empty one for anything else."""
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
-
-
-def column(name: str) -> Place:
-    """The place of a column."""
-    return (_ROOT, name)
-
-
-def trouble(
-    place: Place, wrong: str, *, found: object, accepted: str, do: str, missing: bool = False
-) -> Trouble:
-    """What is wrong with one place in a row, in four parts."""
-    return Trouble(place, explain(wrong, found=brief(found), accepted=accepted, do=do), missing=missing)
-
-
-def parsed(value: object, place: Place, accepted: str) -> Any:
-    """JSON from text; what is not text is as it stands."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        do = "mend it, or leave the column out of the mapping"
-        raise trouble(place, "this text is not JSON", found=value, accepted=accepted, do=do) from None
 
 
 # --- messages ---------------------------------------------------------------------------------------------
@@ -168,13 +94,13 @@ def _message(turn: Mapping[str, Any], place: Place, notes: Notes) -> Message:
         raise trouble(place, "a message does not say who speaks", found=turn, accepted=accepted, do=do)
     role = ROLE_NAMES.get(name) if isinstance(name, str) else None
     if role is None:
-        accepted, do = nearest(str(name), ROLE_NAMES), "rename the role"
+        accepted, do = nearest(name if isinstance(name, str) else "", ROLE_NAMES), "rename the role"
         raise trouble((place, key), "unknown role", found=name, accepted=accepted, do=do)
     calls = _tool_calls(turn, place)
     value = turn.get(said)
     if name == "function_call" and not calls:
         calls, value = _calls(value, (place, said)), ""
-    content = _content(value, (place, said), notes, bare=bool(calls) or role == "tool")
+    content = content_of(value, (place, said), notes, bare=bool(calls) or role == "tool")
     reasons = [one for one in _REASONING if turn.get(one) is not None]
     marks = [one for one in _TRAINED if turn.get(one) is not None]
     if len(reasons) > 1 or len(marks) > 1 or any(one not in _KNOWN for one in turn if turn[one] is not None):
@@ -232,11 +158,8 @@ def _call(value: Any, place: Place, accepted: str) -> ToolCall:
     given: Any = inner.get("arguments", inner.get("parameters"))
     arguments: Any = {} if given is None or given == "" else given
     if isinstance(arguments, str):
-        try:
-            loaded: Any = json.loads(arguments)
-        except (ValueError, RecursionError):
-            loaded = None
-        arguments = cast(Any, loaded) if isinstance(loaded, dict) else arguments
+        with suppress(Unreadable):  # what is no object stays the text that the model wrote
+            arguments = json_object(arguments)
     elif not isinstance(arguments, Mapping):
         do = "write the arguments as an object"
         raise trouble(
@@ -255,167 +178,6 @@ def tools(value: object, place: Place) -> tuple[JSON, ...]:
     if not isinstance(found, list | tuple):
         raise trouble(place, "these are no tools", found=value, accepted=accepted, do="put them in a list")
     return tuple(cast(Sequence[JSON], found))
-
-
-# --- content ----------------------------------------------------------------------------------------------
-
-
-def _content(value: object, place: Place, notes: Notes, *, bare: bool) -> Content:
-    """The content of a message. With `bare` it may be nothing at all, as beside a tool call."""
-    if isinstance(value, str):
-        return value
-    if value is None and bare:
-        return ""
-    if not isinstance(value, list | tuple):
-        accepted, do = "text, or a list of typed parts", "give '' where nothing is said"
-        raise trouble(place, "a message has no content", found=value, accepted=accepted, do=do)
-    parts = cast(Sequence[Any], value)
-    return tuple(_part(part, (place, at), notes) for at, part in enumerate(parts))
-
-
-_PARTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "text": ("text", ("text", "content")),
-    "input_text": ("text", ("text",)),
-    "output_text": ("text", ("text",)),
-    "image": ("images", ("image", "url", "path", "source", "bytes")),
-    "image_url": ("images", ("image_url", "url")),
-    "input_image": ("images", ("image_url", "image", "url")),
-    "video": ("videos", ("video", "url", "path", "source", "bytes")),
-    "video_url": ("videos", ("video_url", "url")),
-    "audio": ("audios", ("audio", "url", "path", "source", "bytes")),
-    "audio_url": ("audios", ("audio_url", "url")),
-    "input_audio": ("audios", ("input_audio",)),
-}
-
-
-def _part(part: Any, place: Place, notes: Notes) -> Part:
-    if isinstance(part, str):
-        return Text(part)
-    given = mapping(part)
-    kind: Any = given.get("type")
-    if not isinstance(kind, str) or kind not in _PARTS:
-        accepted, do = nearest(str(kind), _PARTS), "say in 'type' what the part is"
-        raise trouble((place, "type"), "unknown part of a message", found=kind, accepted=accepted, do=do)
-    family, keys = _PARTS[kind]
-    key = next((key for key in keys if given.get(key) is not None), "")
-    if family == "text":
-        if not isinstance(given.get(key), str):
-            raise trouble(place, "a part has no text", found=given, accepted="text", do="give its text")
-        return Text(given[key])
-    if not key:
-        notes.gaps += 1
-        return _GAPS[family]
-    return media(given[key], family, (place, key))
-
-
-def media(value: object, family: str, place: Place) -> Part:
-    """A picture, film or sound: an address, a path, bytes, a data address, or a mapping that holds one."""
-    if family == "videos" and isinstance(value, list | tuple) and value:
-        frames = [media(one, "images", (place, at)) for at, one in enumerate(cast(list[Any], value))]
-        return Video(tuple(one for one in frames if isinstance(one, Image)))
-    source, kind = _source(value, place)
-    if isinstance(source, str) and source.startswith("data:"):
-        source, kind = _from_data_address(source, place)
-    make: Callable[..., Part] = {"images": Image, "videos": Video, "audios": Audio}[family]
-    return make(source, media_type=kind)
-
-
-def _source(value: Any, place: Place) -> tuple[str | bytes, str | None]:
-    if isinstance(value, str | bytes) and value:
-        return value, None
-    if given := mapping(value):
-        kind = given.get("media_type") or given.get("mime_type")
-        if isinstance(given.get("format"), str) and kind is None:
-            kind = f"audio/{given['format']}"
-        for key in ("bytes", "path", "url", "image", "video", "audio"):
-            if given.get(key):
-                return _source(given[key], (place, key))[0], kind
-        for key in ("data", "base64"):
-            if isinstance(given.get(key), str):
-                return _decoded(given[key], (place, key)), kind
-    accepted = "a path, an address, a data address, bytes, or a mapping with bytes, path or url"
-    do = "give one of these"
-    raise trouble(
-        place, "nothing that can be shown or heard", found=cast(object, value), accepted=accepted, do=do
-    )
-
-
-def _from_data_address(address: str, place: Place) -> tuple[bytes, str | None]:
-    head, _, body = address.partition(",")
-    if not head.endswith(";base64"):
-        accepted, do = "data:TYPE;base64,...", "encode it so"
-        raise trouble(place, "a data address without base64", found=address, accepted=accepted, do=do)
-    return _decoded(body, place), head.removeprefix("data:").removesuffix(";base64") or None
-
-
-def _decoded(text: str, place: Place) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        raise trouble(
-            place, "this is not base64", found=text, accepted="base64", do="encode the bytes again"
-        ) from None
-
-
-def has_gap(conversation: Turns) -> bool:
-    """Whether a part of a conversation still waits for its picture, film or sound."""
-    return any(part is gap for turn in conversation for part in turn.parts for gap in _GAPS.values())
-
-
-def placed(conversation: Turns, given: _Media, place: Place) -> Turns:
-    """Put pictures, films and sounds at the gaps and tags meant for them, in order.
-
-    Where there is none, they open the first turn of the user. Their numbers must agree.
-    """
-    for family, parts in given.items():
-        tag, gap = MEDIA_TAGS[family], _GAPS[family]
-        spread = [_spread(turn, tag, gap) for turn in conversation]
-        gaps = sum(part is gap for turn in spread for part in turn)
-        if gaps == 0:
-            conversation = _opened(conversation, parts, place)
-            continue
-        if gaps != len(parts):
-            accepted, do = f"{gaps}, one for each {tag}", "make both numbers equal"
-            found = Said(f"{len(parts)} {family}")
-            raise trouble(
-                place, f"{family} and their places differ in number", found=found, accepted=accepted, do=do
-            )
-        rest = iter(parts)
-        conversation = tuple(
-            replace(turn, content=tuple(next(rest) if part is gap else part for part in pieces))
-            if any(part is gap for part in pieces)
-            else turn
-            for turn, pieces in zip(conversation, spread, strict=True)
-        )
-    return conversation
-
-
-def _spread(turn: Message, tag: str, gap: Part) -> list[Part]:
-    """The parts of a turn, with a gap for each tag."""
-    pieces: list[Part] = []
-    for part in turn.parts:
-        if not isinstance(part, Text) or tag not in part.text:
-            pieces.append(part)
-            continue
-        for at, text in enumerate(part.text.split(tag)):
-            pieces += ([gap] if at else []) + ([Text(text)] if text else [])
-    return pieces
-
-
-def _opened(conversation: Turns, parts: Sequence[Part], place: Place) -> Turns:
-    """The conversation with parts at the head of its first turn of the user."""
-    if not parts:
-        return conversation
-    at = next((at for at, turn in enumerate(conversation) if turn.role == "user"), None)
-    if at is None:
-        do = "add a turn of the user, or leave the column out"
-        found = Said(f"{len(parts)}")
-        raise trouble(
-            place, "no turn of the user shows them", found=found, accepted="a turn of the user", do=do
-        )
-    turn = conversation[at]
-    content = (*parts, *(part for part in turn.parts if part != Text("")))
-    return (*conversation[:at], replace(turn, content=content), *conversation[at + 1 :])
 
 
 # --- where a prompt ends ----------------------------------------------------------------------------------

@@ -6,17 +6,19 @@ things, nothing is guessed: the error has one mapping for each reading.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn, cast
 
 from concord.errors import InputError, RowError, Said, explain
-from concord.formats.cells import Field
+from concord.formats.cells import LONGEST_VALUE, Field, looks_printed
 from concord.formats.lines import written
-from concord.formats.mapping import Plan
-from concord.formats.matching import Sample, closest, is_chat, lacks, matched
+from concord.formats.mapping import Plan, parse_mapping
+from concord.formats.matching import Sample, closest, is_chat, is_replies, is_said, lacks, matched
 from concord.formats.rows import Row
 from concord.formats.shapes import SHAPES, Shape
 from concord.formats.values import label_line, needed, refuse, settled, words_of
+from concord.places import brief
 from concord.views import view
 
 __all__ = ["detect"]
@@ -26,6 +28,8 @@ _REPLYING = (
     *("chosen", "rejected", "candidate"),
 )
 _ABOUT = ("_id", "format", "info", "model", "type", "length", "source")  # words of what is said about a reply
+_TRIED = 20  # rows on which a mapping that is proposed is tried
+_WORTH = {name for shape in SHAPES for role in ("label", "score") for name in shape.needs.get(role, ())}
 _ASKING = ("prompt", "question", "instruction", "query", "problem", "turns", "input", "context")
 
 
@@ -101,54 +105,98 @@ def _names(shape: Shape, fields: Mapping[str, Field]) -> set[str]:
 def _check_doubts(shape: Shape, fields: Mapping[str, Field], seen: Sample) -> None:
     """Refuse rows whose other columns say that the obvious reading may not be the one that is meant."""
     used = {one.column for one in fields.values()}
-    rest = [name for name in seen.columns if name not in used]
-    if shape.name == "text" and (label := next((name for name in ("label", "labels") if name in rest), "")):
+    rest = [name for name in seen.columns if name not in used and seen.values(name)]
+    if shape.name == "text":
+        _check_class(rest, seen)
+    elif shape.kind == "demonstration":
+        _check_worth(shape, fields, rest, seen)
+    if shape.name in ("question-answer", "prompt-reply", "unpaired"):
+        _check_choices(fields, rest, seen)
+    if shape.name == "prompt":
+        _check_replies(fields["prompt"], rest, seen)
+
+
+def _check_class(rest: Sequence[str], seen: Sample) -> None:
+    """Refuse texts with a label, which may be what is learned."""
+    if name := next((name for name in ("label", "labels") if name in rest), ""):
         lines = [
             "text=text",
-            f"text=text {label_line(label, seen)}",
-            f"prompt=text reply={Field(label, words_of(label, seen)).text}",
+            f"text=text {label_line(name, seen)}".rstrip(),
+            f"prompt=text reply={Field(name, words_of(name, seen)).text}",
         ]
-        wrong = f"texts with {label!r} can be text alone, texts judged good or bad, or a prompt and its class"
+        wrong = f"texts with {name!r} can be text alone, texts judged good or bad, or a prompt and its class"
         refuse(seen, wrong, "one reading", lines)
-    if shape.name in ("question-answer", "prompt-reply", "unpaired") and (
-        choices := next((name for name in ("choices", "options") if name in rest), "")
-    ):
+
+
+def _check_worth(shape: Shape, fields: Mapping[str, Field], rest: Sequence[str], seen: Sample) -> None:
+    """Refuse examples with a label or score that could not be read: perhaps not all are to be imitated."""
+    if name := next((name for name in rest if name in _WORTH), ""):
+        label = label_line(name, seen)
+        judged = f"{written(needed(shape, fields))} {label}"
+        lines = [written(fields), *([judged] if label and _reads(judged, seen) else [])]
+        wrong = f"not all replies may be good ones: {name!r} seems to say what they are worth"
+        refuse(seen, wrong, "replies imitated (the rest is kept in meta), or judged", lines)
+
+
+def _check_choices(fields: Mapping[str, Field], rest: Sequence[str], seen: Sample) -> None:
+    """Refuse questions of which a part stands in another column."""
+    if name := next((name for name in ("choices", "options") if name in rest), ""):
         asked = {"prompt": fields["prompt"]}
         lines = [written(asked), written({**asked, "reply": fields["reply"]})]
-        wrong = f"the question is one with {choices!r}, which are not in its text"
+        wrong = f"the question is one with {name!r}, which are not in its text"
         refuse(seen, wrong, "a prompt alone (the rest is for the reward), or a prompt and its reply", lines)
-    if shape.name == "prompt":
-        replying = [name for name in rest if _sounds(name, _REPLYING, seen)]
-        if replying:
-            asked = {"prompt": fields["prompt"]}
-            lines = [written(asked), *_with_replies(asked, replying)]
-            wrong = (
-                f"beside the prompt there is {' and '.join(map(repr, replying[:4]))}, which may be a reply"
-            )
-            refuse(seen, wrong, "a prompt alone (the rest is kept in meta), or replies too", lines)
 
 
-def _with_replies(asked: dict[str, Field], names: Sequence[str]) -> list[str]:
-    if len(names) == 1:
-        return [written({**asked, "reply": Field(names[0])})]
-    one, other = Field(names[0]), Field(names[1])
-    return [
-        written({**asked, "chosen": one, "rejected": other}),
-        written({**asked, "chosen": other, "rejected": one}),
-        written({**asked, "first": one, "second": other}),
-    ]
+def _check_replies(prompt: Field, rest: Sequence[str], seen: Sample) -> None:
+    """Refuse prompts with columns beside them that may be replies."""
+    if names := [name for name in rest if _sounds(name, _REPLYING, seen)]:
+        lines = [written({"prompt": prompt}), *_with_replies({"prompt": prompt}, names, seen)]
+        shown = " and ".join(repr(brief(name)) for name in names[:4])
+        wrong = f"beside the prompt there is {shown}, which may be a reply"
+        refuse(seen, wrong, "a prompt alone (the rest is kept in meta), or replies too", lines)
+
+
+def _with_replies(asked: Mapping[str, Field], names: Sequence[str], seen: Sample) -> list[str]:
+    """The mappings that read columns as replies: those that could be meant, and that do read a row."""
+    one = Field(names[0])
+    meant: list[dict[str, Field]] = [{"reply": one}, {"replies": one}]
+    if len(names) > 1:
+        other = Field(names[1])
+        two = {"first": one, "second": other}
+        meant = [{"chosen": one, "rejected": other}, {"chosen": other, "rejected": one}, two]
+        meant.append({**two, "votes": Field("votes")})
+    lines = [written({**asked, **roles}) for roles in meant]
+    return [line for line in lines if _reads(line, seen)]
+
+
+def _reads(line: str, seen: Sample) -> bool:
+    """Whether a mapping reads one of the first rows."""
+    try:
+        plan = parse_mapping(line, seen.rows)
+    except InputError:
+        return False
+    for row in seen.rows[:_TRIED]:
+        with suppress(RowError):
+            return bool(plan.read(row))
+    return False
 
 
 def _sounds(name: str, words: Sequence[str], seen: Sample) -> bool:
-    """Whether a column of texts has a name with one of these words in it."""
-    values = seen.values(name)
-    text = bool(values) and (isinstance(values[0], str) or (isinstance(values[0], list) and name in words))
-    folded = name.casefold()
+    """Whether a column of texts, or of lists of them, has a name with one of these words in it."""
+    values, folded = seen.values(name), name.casefold()
+    text = bool(values) and (is_said(values[0]) or is_replies(values[0]))
     return text and any(word in folded for word in words) and not any(word in folded for word in _ABOUT)
 
 
 def _refuse_unknown(seen: Sample) -> NoReturn:
     """Say which shape is the nearest, what it lacks, and how to name the columns."""
+    if printed := next((name for name in seen.columns if any(map(looks_printed, seen.values(name)[:1]))), ""):
+        wrong, found = (
+            f"{seen.rows[0].origin.file}: column {printed!r} holds Python, not JSON",
+            brief(seen.values(printed)[0]),
+        )
+        accepted, do = '[{"role": ..., "content": ...}, ...]', "write each cell by `json.dumps(...)`"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
     shape, fields, missing = closest(seen)
     texts = _texts(seen)
     names = [(at, name) for name in texts for at, word in enumerate(_ASKING) if word in name.casefold()]
@@ -157,7 +205,7 @@ def _refuse_unknown(seen: Sample) -> NoReturn:
     chats = [name for name in seen.columns if any(map(is_chat, seen.values(name)[:1]))]
     lines = [written({"prompt": Field(name)}) for name in chats]
     if asking and replying:
-        lines += _with_replies({"prompt": Field(asking[0])}, replying)
+        lines += _with_replies({"prompt": Field(asking[0])}, replying, seen)
     if asking:
         lines.append(written({"prompt": Field(asking[0])}))
     if texts:
@@ -176,7 +224,7 @@ def _refuse_unknown(seen: Sample) -> NoReturn:
 
 
 def _texts(seen: Sample) -> list[str]:
-    """Columns of text, and paths to texts inside columns, the longest text first."""
+    """Columns of text, and paths to texts inside columns, the longest text first; names without end aside."""
     found: dict[str, float] = {}
 
     def look(name: str, value: Any, depth: int) -> None:
@@ -193,4 +241,4 @@ def _texts(seen: Sample) -> list[str]:
     for name in seen.columns:
         for value in seen.values(name)[:1]:
             look(name, value, 4)
-    return sorted(found, key=lambda name: -found[name])
+    return sorted((name for name in found if len(name) <= LONGEST_VALUE), key=lambda name: -found[name])

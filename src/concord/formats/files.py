@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from concord.errors import InputError, NotFoundError, Said, explain, nearest
+from concord.places import brief
 
 __all__ = [
     "DAMAGES",
@@ -88,9 +89,13 @@ def regular_file(path: Path) -> int:
         known = path.stat()
         readable = os.access(path, os.R_OK)
     except FileNotFoundError:
+        if path.is_symlink():
+            found, do = Said("a link that leads nowhere"), "mend the link, or remove it"
+            wrong, accepted = f"{path}: no such file or folder", "a file or a folder, or a link to one"
+            raise NotFoundError(explain(wrong, found=found, accepted=accepted, do=do)) from None
         raise _missing(path) from None
     except (OSError, ValueError) as error:
-        wrong, accepted = f"{path}: this path cannot be looked at", "the path of a file or folder"
+        wrong, accepted = f"{brief(str(path))}: this path cannot be looked at", "the path of a file or folder"
         found = Said(getattr(error, "strerror", None) or str(error))
         raise InputError(explain(wrong, found=found, accepted=accepted, do="look at the path")) from None
     if not stat.S_ISREG(known.st_mode):
@@ -283,8 +288,8 @@ def _plain(stream: IO[bytes]) -> IO[bytes]:
         text = head[: len(head) // 4 * 4].decode(encoding, "replace")
         bare = "\r" in text[:-1] and "\n" not in text
         return io.BufferedReader(_Recoded(buffered, encoding, bare=bare), _CHUNK)
-    if head.startswith(codecs.BOM_UTF8):
-        buffered.read(len(codecs.BOM_UTF8))
+    while buffered.peek(3).startswith(codecs.BOM_UTF8):  # files that were put together may have several
+        buffered.read(3)
     if b"\r" in head[:-1] and b"\n" not in head:
         return _read_by(lambda size: buffered.read1(size).replace(b"\r", b"\n"))
     return stream

@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from concord.errors import InputError, Said, explain
 from concord.formats.files import Meter
-from concord.formats.plain import pictured, raw_json
-from concord.formats.rows import BadRow, Row, bad_row
+from concord.formats.jsons import refused
+from concord.formats.plain import pictured, raw_json, shown
+from concord.formats.rows import BadRow, Row
 from concord.formats.strict import Unreadable
 from concord.formats.tables import batch_rows, made_row
 from concord.places import brief
@@ -47,13 +48,16 @@ def _tables(data: Any, meter: Meter) -> Iterator[dict[str, Any] | Unreadable]:
         meter.position += batch.num_rows
 
 
-def _streamed(data: Any) -> Iterator[dict[str, Any]]:
+def _streamed(data: Any) -> Iterator[dict[str, Any] | Unreadable]:
     """Rows that are made as they are asked for."""
     raw = data.with_format(None)
     if raw.features is not None:
         raw = raw.decode(False)
     for columns in raw:
-        yield pictured(columns)
+        try:
+            yield pictured(columns)
+        except Unreadable as error:
+            yield error
 
 
 def memory_rows(rows: Sequence[Any], name: str, meter: Meter) -> Iterator[Row | BadRow]:
@@ -62,15 +66,14 @@ def memory_rows(rows: Sequence[Any], name: str, meter: Meter) -> Iterator[Row | 
         meter.position = count
         origin = Origin(name, count)
         columns = cast("Mapping[object, Any]", row) if isinstance(row, Mapping) else None
-        if columns is not None and all(isinstance(key, str) for key in columns):
+        try:
+            if columns is None or not all(isinstance(key, str) for key in columns):
+                wrong, do = "the row is not a mapping with named columns", "give each row as a dict"
+                accepted = "a mapping from the names of columns to values"
+                raise Unreadable(wrong, brief(cast(object, row)), accepted, do)
             yield Row(pictured(columns), origin)
-        else:
-            accepted, do = "a mapping from the names of columns to values", "give each row as a dict"
-            wrong, raw = (
-                "the row is not a mapping with named columns",
-                raw_json({"row": repr(cast(object, row))}),
-            )
-            yield bad_row(origin, wrong, found=brief(cast(object, row)), accepted=accepted, do=do, raw=raw)
+        except Unreadable as error:
+            yield refused(origin, error, shown(cast(object, row)))
 
 
 def digest_of(rows: Callable[[], Iterable[Row | BadRow]]) -> bytes:
@@ -91,5 +94,5 @@ def refuse_object(data: Any) -> InputError:
         wrong, do = "a data frame is not read as it stands", 'give `frame.to_dict("records")`'
     else:
         wrong, do = "not something that holds rows", "give one of these"
-    found = Said(f"a {kind.__module__}.{kind.__name__}".replace("builtins.", ""))
+    found = Said(f"an object of type {kind.__module__}.{kind.__name__}".replace("builtins.", ""))
     return InputError(explain(wrong, found=found, accepted=_ACCEPTED, do=do))

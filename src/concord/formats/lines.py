@@ -1,5 +1,7 @@
 """Mappings as they are written, and what the values of a choice mean by the names of the columns."""
 
+import re
+import shlex
 from collections.abc import Mapping
 
 from concord.formats.cells import Field
@@ -8,6 +10,7 @@ from concord.formats.shapes import Shape
 
 __all__ = ["choices_of", "ends_of", "flag", "written"]
 
+_OF_SHELLS = re.compile(r'["$`!\\]')  # what means something to a shell between double quotes
 _SPEAKERS = (
     "model",
     "assistant",
@@ -35,8 +38,8 @@ _TIES = (
 
 
 def flag(line: str) -> str:
-    """A mapping as it stands on the command line."""
-    return f'--map "{line}"'
+    """A mapping as it stands on the command line, where no name from the data means anything to a shell."""
+    return f"--map {shlex.quote(line)}" if _OF_SHELLS.search(line) else f'--map "{line}"'
 
 
 def written(fields: Mapping[str, Field], shape: Shape | None = None) -> str:

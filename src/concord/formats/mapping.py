@@ -8,7 +8,6 @@ completions.*.response), stands in quotation marks where its name has blanks, an
 its values mean: label=grade(good:true,bad:false). `shape=NAME` names the shape.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,15 @@ from typing import Any, cast
 
 from concord.errors import NOTHING, InputError, RowError, Said, explain, nearest
 from concord.formats.cells import Cells, Field, Layout
-from concord.formats.conversations import Trouble, column, has_gap, trouble
 from concord.formats.lines import choices_of, written
 from concord.formats.matching import Sample, closest, lacks, matched
+from concord.formats.parts import has_gap
 from concord.formats.readers import Pieces
 from concord.formats.roles import ROLE_ALIASES, ROLES
 from concord.formats.rows import Row
 from concord.formats.shapes import Shape, all_shapes
+from concord.formats.strict import Unreadable, json_value
+from concord.formats.troubles import Trouble, column, trouble
 from concord.formats.values import settled
 from concord.types import Item
 from concord.views import Kind
@@ -110,12 +111,13 @@ class Plan:
         return told or list(self.fields)
 
     def _other(self, row: Row, found: Trouble) -> str:
-        """What other shape a row looks like that lacks a column, if it does."""
+        """What other shape a row looks like that lacks a column, if it is one that takes what is there."""
         if not found.missing:
             return ""
         there = {name: value for name, value in row.columns.items() if value is not None and value != ""}
-        shape, _, missing = closest(Sample([Row(there, row.origin, textual=row.textual)]))
-        if missing or shape.read is self.shape.read:
+        shape, fields, missing = closest(Sample([Row(there, row.origin, textual=row.textual)]))
+        known = {one.column for one in self.fields.values()} & there.keys()
+        if missing or shape.read is self.shape.read or not known <= {one.column for one in fields.values()}:
             return ""
         return f" This row looks like the shape {shape.name!r}: {shape.summary}."
 
@@ -261,8 +263,8 @@ def _meant(role: str, text: str) -> Any:
 
 def _numeric(text: str) -> Mapping[str, Any]:
     try:
-        value: Any = json.loads(text)
-    except ValueError:
+        value: Any = json_value(text)
+    except Unreadable:
         return {}
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return {text: value} if number else {}

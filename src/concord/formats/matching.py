@@ -5,17 +5,18 @@ matched  the fields of a shape in a sample, and the roles for which nothing was 
 likeness how near a sample comes to a shape
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from concord.errors import InputError
 from concord.formats.cells import Field
-from concord.formats.conversations import Trouble, column, hh_turns
+from concord.formats.conversations import ROLE_NAMES, hh_turns
 from concord.formats.rows import Row
 from concord.formats.shapes import SHAPES, Shape
+from concord.formats.strict import Unreadable, json_value
+from concord.formats.troubles import Trouble, column
 
-__all__ = ["Sample", "closest", "is_chat", "lacks", "matched"]
+__all__ = ["Sample", "closest", "is_chat", "is_replies", "is_said", "lacks", "matched"]
 
 _MOST = 1000  # values of a column that are looked at
 
@@ -27,13 +28,14 @@ class Sample:
         self.rows = tuple(rows)
         self.textual = any(row.textual for row in rows)
         self.columns = tuple(dict.fromkeys(name for row in rows for name in row.columns))
+        self._known = frozenset(self.columns)
         self._values: dict[str, tuple[Any, ...]] = {}
 
     def values(self, name: str) -> tuple[Any, ...]:
         """The values of a column or path that are there; lists and objects parsed where all is text."""
         if name not in self._values:
             one = Field(name)
-            known = name in self.columns or one.column in self.columns
+            known = name in self._known or one.column in self._known
             found = [self._value(row, one) for row in self.rows[:_MOST]] if known else []
             self._values[name] = tuple(value for value in found if value is not None)
         return self._values[name]
@@ -59,8 +61,8 @@ def _unpacked(value: Any) -> Any:
     """A list or an object from its text; other text as it stands."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
+            return json_value(value)
+        except Unreadable:
             return value
     return value
 
@@ -77,7 +79,8 @@ def is_chat(value: Any) -> bool:
     return isinstance(value, list) and bool(several := cast("list[Any]", value)) and _is_turn(several[0])
 
 
-def _is_said(value: Any) -> bool:
+def is_said(value: Any) -> bool:
+    """Whether a value is something that is said: a text, a turn or a conversation."""
     return isinstance(value, str) or _is_turn(value) or is_chat(value)
 
 
@@ -114,16 +117,17 @@ def _is_text_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in cast(list[Any], value))
 
 
-def _is_replies(value: Any) -> bool:
-    return _is_list(value) and all(one is None or _is_said(one) for one in value)
+def is_replies(value: Any) -> bool:
+    """Whether a value is a list of things that are said; None stands for one that is missing."""
+    return _is_list(value) and all(one is None or is_said(one) for one in value)
 
 
 _LOOKS: Mapping[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("prompt", "reply", "chosen", "rejected", "first", "second"), _is_said),
+    **dict.fromkeys(("prompt", "reply", "chosen", "rejected", "first", "second"), is_said),
     **dict.fromkeys(("text", "input", "system"), _is_text),
     **dict.fromkeys(("label", "choice"), _is_scalar),
     **dict.fromkeys(("score", "strength", "score_chosen", "score_rejected", "preference"), _is_numeric),
-    **dict.fromkeys(("replies", "ranked"), _is_replies),
+    **dict.fromkeys(("replies", "ranked"), is_replies),
     **dict.fromkeys(("steps", "outputs", "inputs"), _is_text_list),
     **dict.fromkeys(("labels", "ranks", "scores", "rewards"), _is_numbers),
     **dict.fromkeys(("history", "votes"), lambda value: isinstance(value, list)),
@@ -187,16 +191,10 @@ def _without_reply(shape: Shape, fields: Mapping[str, Field], sample: Sample) ->
     if "messages" not in shape.needs or "messages" not in fields:
         return []
     chats = sample.values(fields["messages"].name)
-    last = {
-        str(chat[-1].get("role", chat[-1].get("from")))
-        for chat in chats
-        if is_chat(chat) and _is_turn(chat[-1])
-    }
-    return (
-        []
-        if last & {"assistant", "gpt", "model", "bot", "chatgpt", "function_call"}
-        else ["a reply at the end"]
-    )
+    last = [chat[-1] for chat in chats if is_chat(chat) and _is_turn(chat[-1])]
+    speakers = [turn.get("role", turn.get("from")) for turn in last]
+    answered = any(isinstance(one, str) and ROLE_NAMES.get(one) == "assistant" for one in speakers)
+    return [] if answered else ["a reply at the end"]
 
 
 def _speaks(text: object) -> bool:

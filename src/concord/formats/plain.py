@@ -9,7 +9,11 @@ from io import BytesIO
 from math import isfinite
 from typing import Any, cast
 
-__all__ = ["as_json", "is_picture", "pictured", "raw_json"]
+from concord.formats.strict import DEEPEST, nested
+
+_LARGEST = 10**4300  # Python spells no whole number that is longer
+
+__all__ = ["as_json", "is_picture", "pictured", "raw_json", "shown"]
 
 
 def is_picture(value: object) -> bool:
@@ -17,15 +21,22 @@ def is_picture(value: object) -> bool:
     return type(value).__module__.startswith("PIL.") and hasattr(value, "save")
 
 
-def pictured(value: Any) -> Any:
-    """A value with each picture in it as bytes: opened ones as PNG, {bytes, path} as bytes or path."""
+def pictured(value: Any, depth: int = DEEPEST) -> Any:
+    """A value with arrays as lists and each picture as bytes: opened ones as PNG, {bytes, path} as either.
+
+    What is nested deeper than a file may have it, or holds itself, is `Unreadable`.
+    """
+    if depth < 0:
+        raise nested()
     if isinstance(value, Mapping):
         inside = cast("Mapping[Any, Any]", value)
         if set(inside) == {"bytes", "path"}:
             return inside["path"] if inside["bytes"] is None else inside["bytes"]
-        return {key: pictured(one) for key, one in inside.items()}
+        return {key: pictured(one, depth - 1) for key, one in inside.items()}
     if isinstance(value, list | tuple):
-        return [pictured(one) for one in cast("Iterable[Any]", value)]
+        return [pictured(one, depth - 1) for one in cast("Iterable[Any]", value)]
+    if callable(listed := getattr(value, "tolist", None)):  # arrays and their scalars, as NumPy has them
+        return pictured(listed(), depth - 1)
     if is_picture(value):
         value.save(kept := BytesIO(), format="PNG")
         return kept.getvalue()
@@ -37,7 +48,10 @@ def as_json(value: Any, lost: set[str]) -> Any:
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, int):
-        return int(value)
+        if -_LARGEST < value < _LARGEST:
+            return int(value)
+        lost.add("numbers of thousands of digits")
+        return None
     if isinstance(value, float):
         if isfinite(value):
             return float(value)
@@ -63,10 +77,28 @@ def as_json(value: Any, lost: set[str]) -> Any:
 def raw_json(columns: Mapping[str, Any]) -> str:
     """A row as one line of JSON, bytes as base64 and the rest as JSON has it; for files of skipped rows."""
 
-    def plain(value: object) -> object:
-        if isinstance(value, bytes):
-            return {"base64": base64.b64encode(value).decode("ascii")}
-        made = as_json(value, set())
-        return repr(value) if made is None else made
+    try:
+        return json.dumps(columns, default=_kept, allow_nan=False)
+    except (TypeError, ValueError):  # keys that are no text, numbers that JSON has not
+        return json.dumps(_kept(columns))
 
-    return json.dumps(columns, default=plain, ensure_ascii=True)
+
+def _kept(value: Any) -> Any:
+    """A value as JSON, with text for what JSON has not."""
+    if isinstance(value, bytes):
+        return {"base64": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, Mapping):
+        return {str(key): _kept(one) for key, one in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_kept(one) for one in cast("Iterable[Any]", value)]
+    lost: set[str] = set()
+    made = as_json(value, lost)
+    return shown(value) if lost else made
+
+
+def shown(value: object) -> str:
+    """A value as Python shows it, of any length; its type alone where that cannot be."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"{type(value).__name__} too long to show"

@@ -3,16 +3,9 @@
 from typing import Any, cast
 
 from concord.formats.cells import Cells
-from concord.formats.conversations import (
-    MEDIA_TAGS,
-    mapping,
-    media,
-    parsed,
-    placed,
-    tools,
-    trouble,
-    turns,
-)
+from concord.formats.conversations import tools, turns
+from concord.formats.parts import MEDIA_TAGS, media, placed
+from concord.formats.troubles import mapping, parsed, trouble
 from concord.places import Place
 from concord.types import Message, Prompt, Turns
 
@@ -142,7 +135,7 @@ def illustrated(cells: Cells, messages: Turns) -> Turns:
             value = cells.json(family)
         several = cast("list[Any]", value) if isinstance(value, list) else [value]
         parts = [media(one, family, (place, at)) for at, one in enumerate(several)]
-        messages = placed(messages, {family: parts}, place)
+        messages = placed(messages, family, parts, place)
     return messages
 
 

@@ -9,15 +9,7 @@ from typing import Any, TypeAlias, cast
 from concord import wire
 from concord.errors import InputError, Said
 from concord.formats.cells import Cells
-from concord.formats.conversations import (
-    hh_turns,
-    judged_turns,
-    mapping,
-    shared_text,
-    shown_turns,
-    trouble,
-    turns,
-)
+from concord.formats.conversations import hh_turns, judged_turns, shared_text, shown_turns, turns
 from concord.formats.prompts import (
     conversation_of,
     framed,
@@ -30,6 +22,7 @@ from concord.formats.prompts import (
     saying,
     told,
 )
+from concord.formats.troubles import mapping, trouble
 from concord.places import Place
 from concord.types import (
     Item,
@@ -200,9 +193,7 @@ def _shared(cells: Cells, one: str, other: str) -> tuple[Prompt, tuple[Turns, Tu
 
 
 def _split(cells: Cells, one: str, sides: Sequence[Turns]) -> tuple[Prompt, tuple[Turns, Turns]]:
-    if (
-        sides[0] == sides[1]
-    ):  # nothing differs: all but the last reply is the prompt, and the item will object
+    if sides[0] == sides[1]:  # all but the last reply is the prompt, and the item will object
         asked, reply = judged_turns(sides[0], cells.place(one))
         return told(cells, asked), (reply, reply)
     try:

@@ -158,13 +158,7 @@ class Reading:
                     yield from items
             now.at = len(self.sources)
         if now.skipped and not now.items:
-            found = Said(f"{now.skipped:,} rows, all skipped, the first because {now.errors[0]}")
-            accepted, do = (
-                "at least one row that can be read",
-                "mend the rows, or say what they are with --map",
-            )
-            wrong = f"{self.sources[0].name}: no row can be read"
-            raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+            raise _none_read(self.sources, now.skipped, now.errors[0])
 
     def _items(self, row: Row, now: _Pass, *, plain: bool) -> list[Item]:
         """The items of a row, with `meta` as JSON; `RowError` where the row is not of the plan's shape."""
@@ -250,6 +244,9 @@ def _of_split(sources: tuple[Source, ...], split: str) -> tuple[Source, ...]:
         if chosen := tuple(source for source in sources if known(source.split) == name):
             return chosen
     there = sorted({source.split for source in sources if source.split})
+    if not there:
+        accepted, do = "files with a split in their names (train.jsonl)", "leave the split out"
+        raise InputError(explain("these data have no splits", found=split, accepted=accepted, do=do))
     do = "name one of these, or leave the split out to read everything"
     raise InputError(explain("there is no such split", found=split, accepted=nearest(split, there), do=do))
 
@@ -278,10 +275,16 @@ def _no_rows(sources: Sequence[Source], rows: list[Row], bad: list[BadRow]) -> I
         wrong, found, do = f"{name}: no row has a column", Said("empty objects"), "write the rows again"
         return InputError(explain(wrong, found=found, accepted="rows with columns", do=do))
     if bad:
-        wrong, found = f"{name}: no row can be read", Said(f"as the first one: {bad[0].error}")
-        return InputError(explain(wrong, found=found, accepted=accepted, do="mend the rows"))
-    do = "look at the file: it has no rows, or a header alone"
+        return _none_read(sources, len(bad), bad[0].error)
+    do = "look at the data: there is nothing, or a header alone"
     return InputError(explain(f"{name}: there are no rows", found=NOTHING, accepted=accepted, do=do))
+
+
+def _none_read(sources: Sequence[Source], number: int, first: RowError | str) -> InputError:
+    """What to say where every row is bad."""
+    wrong, found = f"{sources[0].name}: no row can be read", Said(f"{number:,} rows, all of them bad")
+    accepted, do = "at least one row that can be read", "mend the rows, or say what they are with --map"
+    return InputError(f"{explain(wrong, found=found, accepted=accepted, do=do)} The first one: {first}")
 
 
 def _detected(sources: Sequence[Source], sample: list[list[Row]], rows: list[Row]) -> Plan:
@@ -297,9 +300,10 @@ def _detected(sources: Sequence[Source], sample: list[list[Row]], rows: list[Row
                 said.setdefault(detect(part).line, []).append(source.name)
         if len(said) < 2:
             raise
-    found = Said("; ".join(f"{names[0]} reads as {line!r}" for line, names in list(said.items())[:3]))
+    shown = "; ".join(f"{names[0]} reads as {line!r}" for line, names in list(said.items())[:3])
+    wrong, found = f"the files are of different shapes ({shown})", Said(f"{len(said)} shapes")
     accepted, do = "rows of one shape", "read them one by one, or name the file or split that is meant"
-    raise InputError(explain("the files are of different shapes", found=found, accepted=accepted, do=do))
+    raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
 
 
 def _stopped(bad: BadRow) -> RowError:

@@ -68,7 +68,6 @@ _SCORE = ("score", "reward", "rating", "overall_score")
 _CHAT = ("messages", "conversations", "conversation")
 _LISTS = ("replies", "responses", "completions", "answers", "candidates", "outputs")
 _TEXTS = ("text", "answer", "response", "reply", "completion", "output", "content")
-_SCORED = ("score", "reward", "rating", "overall_score")
 _CHOICE = (
     *("choice", "label", "preference", "preferred", "winner", "better", "chosen", "selected"),
     *("better_response_id", "better_id", "human_preference", "verdict"),
@@ -106,7 +105,7 @@ def _inside(marks: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 _REPLIES_1, _REPLIES_2 = _two(("response", "output", "completion", "answer", "reply", "summary", "candidate"))
 _CHATS_1, _CHATS_2 = _two(("conversation", "messages", "chat"))
 _RANKED_TEXTS, _RANKS = _inside(("rank",))
-_SCORED_TEXTS, _SCORES = _inside(_SCORED)
+_SCORED_TEXTS, _SCORES = _inside(_SCORE)
 _ULTRA = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 
 SHAPES: tuple[Shape, ...] = (

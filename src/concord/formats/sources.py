@@ -31,7 +31,7 @@ from concord.formats.hub import digest_of, hub_kind, hub_rows, memory_rows, refu
 from concord.formats.jsons import holds_document, json_lines, json_rows
 from concord.formats.rows import BadRow, Row
 from concord.formats.strict import Unreadable, decoded, json_object
-from concord.formats.tables import arrow_rows, csv_rows, parquet_rows, pyarrow
+from concord.formats.tables import arrow_rows, csv_rows, parquet_rows, pyarrow, repeated
 
 __all__ = ["DataLike", "Source", "find_sources", "search", "split_named"]
 
@@ -121,7 +121,8 @@ def _found(data: DataLike, notes: list[str]) -> Iterable[Source]:
     if isinstance(data, str | os.PathLike):
         return _at_path(os.fspath(cast("str | os.PathLike[str]", data)), notes)
     if hub_kind(data):
-        return [_of_hub(data, str(getattr(data, "split", None) or ""))]
+        split = str(getattr(data, "split", None) or "")
+        return [_of_hub(data, f"dataset[{split}]" if split else "dataset", re.split(r"[^\w]", split)[0])]
     if isinstance(data, Mapping):
         return _splits(cast("Mapping[object, Any]", data), notes)
     if isinstance(data, Sequence) and not isinstance(data, bytes | bytearray):
@@ -140,39 +141,41 @@ def _of_list(data: Sequence[Any], notes: list[str]) -> list[Source]:
     if all(paths):
         sources = [source for one in data for source in _found(one, notes)]
         names = [source.name for source in sources]
-        if twice := [name for name in names if names.count(name) > 1]:
+        if twice := repeated(names):
             wrong, do = "a file is named twice", "name each file once; repeat rows by the number of epochs"
-            raise InputError(explain(wrong, found=twice[0], accepted="different files", do=do))
+            raise InputError(explain(wrong, found=twice, accepted="different files", do=do))
         return sources
+    if hub_kind(data[0]):
+        do = "join them with `datasets.concatenate_datasets`, or name them in a mapping from splits"
+        wrong, found = "a list of data sets is not read", Said(f"{len(data)} data sets")
+        raise InputError(explain(wrong, found=found, accepted="one, or a mapping from splits", do=do))
     if paths[0]:
         wrong, do = "a list mixes paths and rows", "read the files first, or name files alone"
         raise InputError(explain(wrong, found=data[paths.index(False)], accepted="one of the two", do=do))
     return [Source("rows", "", len(data), False, False, partial(memory_rows, data, "rows"))]
 
 
-def _of_hub(data: Any, split: str) -> Source:
+def _of_hub(data: Any, name: str, split: str) -> Source:
     """A source that is a data set of the hub's library."""
-    known = _split(re.split(r"[^\w]", split)[0])
+    if hub_kind(data) == "Dataset" and data.format["type"] == "custom":
+        wrong, do = "the data set has a transform, which is not applied here", "apply it with `map` first"
+        raise InputError(explain(wrong, found=Said("a transform"), accepted="rows as they are stored", do=do))
     size = len(data) if hub_kind(data) == "Dataset" else 0
-    name = f"dataset[{split}]" if split else "dataset"
-    return Source(name, known, size, False, False, partial(hub_rows, data, name))
+    return Source(name, _split(split), size, False, False, partial(hub_rows, data, name))
 
 
 def _splits(data: Mapping[object, Any], notes: list[str]) -> list[Source]:
     """Sources from a mapping of splits."""
     sources: list[Source] = []
     for key, part in data.items():
-        split = _split(str(key))
         if hub_kind(part):
-            name = f"dataset[{key}]"
-            size = len(part) if hub_kind(part) == "Dataset" else 0
-            sources.append(Source(name, split, size, False, False, partial(hub_rows, part, name)))
+            sources.append(_of_hub(part, f"dataset[{key}]", str(key)))
         elif isinstance(part, list | tuple) and all(
             isinstance(row, Mapping) for row in cast("list[Any]", part)
         ):
-            rows = cast("list[Any]", part)
-            name = f"rows[{key}]"
-            sources.append(Source(name, split, len(rows), False, False, partial(memory_rows, rows, name)))
+            rows, name = cast("list[Any]", part), f"rows[{key}]"
+            read = partial(memory_rows, rows, name)
+            sources.append(Source(name, _split(str(key)), len(rows), False, False, read))
         else:
             raise refuse_object(data)
     if not sources:
@@ -192,11 +195,14 @@ def _at_path(given: str, notes: list[str]) -> list[Source]:
         raise InputError(
             explain("standard input can be read only once", found=given, accepted=accepted, do=do)
         )
+    if not given:
+        do = "name one; `.` is the folder you are in"
+        raise InputError(explain("the path is empty", found=given, accepted="a file or a folder", do=do))
     if re.match(r"[a-z][a-z0-9+.-]+://", given):
         do = "download it, and name the file; or give what `datasets.load_dataset(...)` returns"
         raise InputError(explain("data are not fetched", found=given, accepted="a file or a folder", do=do))
     path = Path(given).expanduser()
-    if "\0" not in given and path.is_dir():
+    if os.path.isdir(path):
         return _in_folder(path, notes)
     return [_file(path, split_named(path.name))]
 
@@ -255,7 +261,7 @@ def _saved(state: Path) -> list[str] | None:
     try:
         kept = json.loads(state.read_bytes())
         files = [str(one["filename"]) for one in kept["_data_files"]]
-    except (ValueError, KeyError, TypeError, OSError):
+    except (ValueError, KeyError, TypeError, OSError, RecursionError):
         return None
     if kept.get("_indices_data_files"):
         wrong = f"{state.parent}: this data set was saved with a selection of rows beside it"

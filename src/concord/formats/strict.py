@@ -19,6 +19,7 @@ __all__ = [
     "decoded",
     "json_object",
     "json_value",
+    "nested",
     "too_deep",
     "unreadable",
 ]
@@ -81,7 +82,7 @@ def json_value(text: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise unreadable(error, text) from None
     if too_deep(text):
-        raise _nested()
+        raise nested()
     if "\\u" in text and (odd := _HALF.search(text)) is not None:
         _whole(value, odd.group())
     return value
@@ -123,7 +124,8 @@ def _whole(value: Any, escape: str) -> None:
         raise Unreadable("half a character is escaped", escape, accepted, do) from None
 
 
-def _nested() -> Unreadable:
+def nested() -> Unreadable:
+    """Why a value that is nested deeper than `DEEPEST` is refused."""
     accepted, do = f"{DEEPEST} levels", "write the inner part as text"
     return Unreadable("lists or objects are nested too deep", Said("more levels"), accepted, do)
 
@@ -133,7 +135,7 @@ def unreadable(error: Exception, text: str) -> Unreadable:
     if isinstance(error, Unreadable):
         return error
     if isinstance(error, RecursionError):
-        return _nested()
+        return nested()
     if not isinstance(error, json.JSONDecodeError):
         found = Said("a number of thousands of digits")
         return Unreadable("a number is too long", found, "up to 4300 digits", "write it as text")
@@ -146,7 +148,7 @@ def unreadable(error: Exception, text: str) -> Unreadable:
     if not rest or said.startswith("unterminated"):
         found = Said(f"the end of the text ({said})")
         do = "write the file again, or leave the row out"
-        return Unreadable("the row is not whole: it seems cut", found, accepted, do)
+        return Unreadable("the text is not whole: it seems cut", found, accepted, do)
     wrong = f"this is not JSON ({said}, at character {at + 1})"
     return Unreadable(wrong, rest, accepted, _hint(rest, said))
 

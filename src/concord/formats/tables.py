@@ -6,7 +6,7 @@ libraries of the hub keep as {bytes, path} become their bytes, or the path where
 
 import csv
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -19,7 +19,16 @@ from concord.formats.rows import BadRow, Row, bad_row
 from concord.formats.strict import Unreadable
 from concord.types import Origin
 
-__all__ = ["arrow_rows", "batch_rows", "csv_rows", "delimiter", "made_row", "parquet_rows", "pyarrow"]
+__all__ = [
+    "arrow_rows",
+    "batch_rows",
+    "csv_rows",
+    "delimiter",
+    "made_row",
+    "parquet_rows",
+    "pyarrow",
+    "repeated",
+]
 
 _LONGEST_CELL = 64 * 2**20  # characters; also what a quote that is never closed may swallow
 _LONGEST_NAME = 200  # characters of a column's name; what is longer is text, and the header is missing
@@ -131,12 +140,21 @@ def _header(name: str, cells: list[str]) -> list[str]:
         raise InputError(
             explain(wrong, found=found, accepted="a name for each column", do="name it, or drop it")
         )
-    if twice := [one for one in named if named.count(one) > 1]:
-        wrong = f"{name}:1: two columns have the same name"
-        raise InputError(
-            explain(wrong, found=twice[0], accepted="different names", do="rename one, or drop it")
-        )
+    _distinct(named, f"{name}:1")
     return named
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that stands twice among some; None where all differ."""
+    seen = set[str]()
+    return next((name for name in names if name in seen or seen.add(name)), None)
+
+
+def _distinct(names: Sequence[str], where: str) -> None:
+    """Refuse two columns of one name, of which one would be lost."""
+    if twice := repeated(names):
+        wrong, do = f"{where}: two columns have the same name", "rename one, or drop it"
+        raise InputError(explain(wrong, found=twice, accepted="different names", do=do))
 
 
 # --- columnar files ---------------------------------------------------------------------------------------
@@ -197,15 +215,6 @@ def _batches(arrow: Any, under: Any, *, framed: bool) -> Iterator[Any]:
         yield from (opened.get_batch(at) for at in range(opened.num_record_batches))
     else:
         yield from arrow.ipc.open_stream(under)
-
-
-def _distinct(names: list[str], name: str) -> None:
-    """Refuse two columns of one name, of which one would be lost."""
-    if twice := [one for one in names if names.count(one) > 1]:
-        wrong = f"{name}: two columns have the same name"
-        raise InputError(
-            explain(wrong, found=twice[0], accepted="different names", do="rename one, or drop it")
-        )
 
 
 def _unreadable(name: str, count: int, error: Exception) -> BadRow:

@@ -1,17 +1,28 @@
 """What the values of labels and choices mean; where that is open, an error with the mappings there are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NoReturn, cast
 
 from concord.errors import InputError, Said, explain
-from concord.formats.cells import Field, spelled
+from concord.formats.cells import LONGEST_VALUE, Field, spelled
 from concord.formats.lines import choices_of, ends_of, flag, written
 from concord.formats.matching import Sample
 from concord.formats.shapes import Shape
+from concord.places import brief
 
 __all__ = ["label_line", "needed", "refuse", "settled", "words_of"]
 
 _FEW = 8  # values of a column that a mapping lists
+_GOOD = {
+    *("true", "yes", "good", "desirable", "positive", "accepted", "correct", "right", "helpful", "safe"),
+    *("like", "up", "thumbs_up", "pass", "chosen"),
+}
+_BAD = {
+    *("false", "no", "bad", "undesirable", "negative", "rejected", "incorrect", "wrong", "unhelpful"),
+    *("unsafe", "dislike", "down", "thumbs_down", "fail"),
+}
+_LONGEST_LINE = 400  # characters of a mapping that a message proposes
 
 
 def needed(shape: Shape, fields: Mapping[str, Field]) -> dict[str, Field]:
@@ -20,9 +31,10 @@ def needed(shape: Shape, fields: Mapping[str, Field]) -> dict[str, Field]:
 
 
 def refuse(seen: Sample, wrong: str, accepted: str, lines: Sequence[str]) -> NoReturn:
-    """Refuse to guess, with the mappings to choose from."""
-    found = Said(f"the columns {', '.join(map(repr, seen.columns))}")
-    do = f"say what they are: {' or '.join(map(flag, lines))}"
+    """Refuse to guess, with the mappings to choose from; those too long for a message are left out."""
+    found = Said(f"the columns {', '.join(repr(brief(name)) for name in seen.columns)}")
+    short = [line for line in dict.fromkeys(lines) if len(line) <= _LONGEST_LINE] or ["ROLE=COLUMN ..."]
+    do = f"say what they are: {' or '.join(map(flag, short))}"
     raise InputError(f"{seen.rows[0].origin.file}: " + explain(wrong, found=found, accepted=accepted, do=do))
 
 
@@ -35,6 +47,11 @@ def settled(shape: Shape, fields: dict[str, Field], seen: Sample) -> dict[str, F
     return fields
 
 
+def _listed(values: Iterable[str]) -> str:
+    """The first of some values, as far as a message has room for them."""
+    return ", ".join(str(brief(value)) for value in islice(values, _FEW))
+
+
 def _distinct(name: str, seen: Sample) -> list[Any]:
     """The different values of a column; those of a list one by one."""
     values: dict[str, Any] = {}
@@ -45,28 +62,29 @@ def _distinct(name: str, seen: Sample) -> list[Any]:
     return list(values.values())
 
 
+def _named(name: str, seen: Sample) -> list[Any]:
+    """The different values of a column that are short enough to be the names of something."""
+    return [value for value in _distinct(name, seen) if len(spelled(value)) <= LONGEST_VALUE]
+
+
+def _are_truths(values: Sequence[Any], seen: Sample) -> bool:
+    """Whether values are true, false, 1 or 0 by themselves; text is so in tables of text alone."""
+    if not seen.textual and any(isinstance(value, str) for value in values):
+        return False
+    return {spelled(value).casefold() for value in values} <= {"true", "false", "0", "1", "0.0", "1.0"}
+
+
 def _check_label(fields: Mapping[str, Field], seen: Sample) -> None:
     """Refuse labels that are not true or false, with what they could mean."""
     name = fields["label"].name
     values = _distinct(name, seen)
-    if {spelled(value) for value in values} <= {"true", "false", "0", "1"} and (
-        seen.textual or not any(isinstance(value, str) for value in values)
-    ):
-        return
-    if seen.textual and {str(value).casefold() for value in values} <= {
-        "true",
-        "false",
-        "0",
-        "1",
-        "0.0",
-        "1.0",
-    }:
+    if _are_truths(values, seen):
         return
     others = {role: one for role, one in fields.items() if role != "label"}
-    lines = [f"{written(others)} {label_line(name, seen)}"]
+    lines = [f"{written(others)} {label_line(name, seen)}".rstrip()]
     if len(values) > 2 and _numbers(values, seen):
         lines.append(written({**others, "score": Field(name)}))
-    shown = ", ".join(spelled(value) for value in values[:_FEW])
+    shown = _listed(map(spelled, values))
     wrong = f"the values of {name!r} are neither true nor false ({shown}): say which are desirable"
     refuse(seen, wrong, "true, false, 1 and 0, or a table of values", lines)
 
@@ -81,21 +99,30 @@ def _numbers(values: Sequence[Any], seen: Sample) -> list[float]:
 
 
 def label_line(name: str, seen: Sample) -> str:
-    """A proposal for what the values of a label mean: high numbers, or the first of some names, are good."""
-    values = _distinct(name, seen)[:_FEW]
+    """A proposal for what the values of a label mean: high numbers are good, and names that sound so.
+
+    Where no name does, the first; nothing, where all values are too long to be names.
+    """
+    values = _named(name, seen)[:_FEW]
+    if not values:
+        return ""
+    if _are_truths(values, seen):
+        return f"label={Field(name).text}"
     numbers = _numbers(values, seen)
     if numbers:
         middle = (numbers[0] + numbers[-1]) / 2
         table = {spelled(value): float(value) > middle for value in sorted(values, key=float)}
     else:
-        table = {text: at == 0 for at, text in enumerate(sorted(map(spelled, values)))}
-    boolean = table in ({"true": True, "false": False}, {"0": False, "1": True})
-    return f"label={Field(name, None if boolean else table).text}"
+        names = sorted(map(spelled, values))
+        bad = {text for text in names if text.casefold() in _BAD}
+        good = {text for text in names if text.casefold() in _GOOD} or (bad and {*names} - bad) or {names[0]}
+        table = {text: text in good for text in names}
+    return f"label={Field(name, table).text}"
 
 
 def words_of(name: str, seen: Sample) -> dict[str, str] | None:
     """A table that makes texts of the values of a class, where they are not texts already."""
-    values = _distinct(name, seen)[:_FEW]
+    values = _named(name, seen)[:_FEW]
     if all(isinstance(value, str) for value in values):
         return None
     names = {"0": "negative", "1": "positive"}
@@ -119,8 +146,10 @@ def _chosen(shape: Shape, fields: dict[str, Field], seen: Sample) -> dict[str, F
     if any("." in value for value in odd) and numbers and numbers[0] >= 0 and numbers[-1] <= 1:
         lines = [written({**others, "preference": Field(name)})]
     else:
-        lines = [written({**others, "choice": Field(name, table)}) for table in _readings(values, ends)]
-    shown = ", ".join(sorted(values)[:_FEW])
+        short = {spelled(value) for value in _named(name, seen)}
+        tables = _readings(short, ends) if short else []
+        lines = [written({**others, "choice": Field(name, table)}) for table in tables] or [written(others)]
+    shown = _listed(sorted(values))
     wrong = f"the values of {name!r} ({shown}) do not say which of {first!r} and {second!r} is meant"
     refuse(
         seen, wrong, f"{ends[0]} and {ends[1]}, the names of the columns, tie; or a table of values", lines

@@ -42,6 +42,11 @@ class Encoder:
         added: Mapping[int, Any] = tokenizer.added_tokens_decoder
         self.specials = {str(token.content): number for number, token in added.items()}
         self.control = {str(token.content) for token in added.values() if token.special}
+        # These are found in a text after it was normalised, and so in one that only then says them.
+        late = {str(token.content) for token in added.values() if token.normalized}
+        self._normalizer: Any = getattr(self._backend, "normalizer", None)
+        self._reads_late = self._normalizer is not None and not late.isdisjoint(self.control)
+        self.control |= {self.normal(text) for text in late & self.control}
         first = sorted(
             (str(token.content) for token in added.values() if not token.normalized and token.content),
             key=len,
@@ -121,13 +126,16 @@ class Encoder:
         squeezed_text = squeezed(text)
         if squeezed(decoded) == squeezed_text:
             return True
-        normalizer = getattr(self._backend, "normalizer", None)
-        return normalizer is not None and squeezed(decoded) == squeezed(
+        return self._normalizer is not None and squeezed(decoded) == squeezed(
             "".join(
-                piece if piece in self.specials else str(normalizer.normalize_str(piece))
+                piece if piece in self.specials else str(self._normalizer.normalize_str(piece))
                 for piece in self._found_pieces(text)
             )
         )
+
+    def normal(self, text: str) -> str:
+        """A text as control tokens are looked for in it."""
+        return str(self._normalizer.normalize_str(text)) if self._reads_late else text
 
     def _found_pieces(self, text: str) -> list[str]:
         if not self.specials:

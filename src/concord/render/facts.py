@@ -1,7 +1,7 @@
 """What a tokenizer and its template do, found out by trying: where a turn ends, what it begins with."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
@@ -12,7 +12,7 @@ from concord.render.records import Facts, RenderError, RenderSettings, StopToken
 from concord.render.templates import PLAIN, Template, pinned_day
 from concord.render.weights import twins
 
-__all__ = ["Found", "_Provenance", "find_out", "special_texts"]
+__all__ = ["Found", "find_out", "special_texts"]
 
 _Provenance: TypeAlias = Literal["tokenizer", "plain fallback", "given"]
 _ASKED, _ANSWERED = "Qx7", "Zy7"
@@ -149,11 +149,14 @@ def _stop_tokens(
     for number in files.stop_ids:
         add(number, "generation_config.json: eos_token_id")
     add(own_id if own_id not in why else None, "the tokenizer's eos token")
-    return tuple(StopToken(by_id[number], number, "; ".join(reasons)) for number, reasons in why.items())
+    found = [StopToken(by_id[number], number, "; ".join(reasons)) for number, reasons in why.items()]
+    if ends_turn is None:  # a model that ends its texts on a token has learned it
+        found.sort(key=lambda token: twins(files.folder, token.id) > 0)
+    return tuple(found)
 
 
 def _doubts(
-    stop: Iterable[StopToken], files: ModelFiles, ends_turn: str | None, tokenizer: Any
+    stop: Sequence[StopToken], files: ModelFiles, ends_turn: str | None, tokenizer: Any
 ) -> Iterable[str]:
     """What is odd about the stop tokens that were found."""
     listed = files.stop_ids
@@ -163,6 +166,12 @@ def _doubts(
     opener, closer = tokenizer.bos_token_id, tokenizer.eos_token_id
     if ends_turn is None and opener in listed and opener != closer:
         text = str(tokenizer.bos_token)
+        if stop and stop[0].id == opener:
+            yield (
+                f"replies end on {text!r}, which also opens a text: generation stops there, and in the"
+                f" weights {tokenizer.eos_token!r} looks untrained; if that is wrong, say --stop-token"
+            )
+            return
         yield (
             f"generation stops at {text!r} too, which opens a text: if texts were trained to end at the next"
             f" {text!r}, say --stop-token {text!r}"

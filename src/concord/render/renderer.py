@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
-from concord.errors import InputError, Said, explain
+from concord.errors import NOTHING, InputError, Said, explain
 from concord.messages import Prompt, Text, Turns, is_count
 from concord.render.encoder import Encoder
 from concord.render.facts import find_out, special_texts
@@ -105,6 +105,7 @@ class Renderer:
         self._rules = Rules(
             stops=_any_of(stops),
             control=_any_of({*stops, *self._encoder.control}),
+            normal=self._encoder.normal,
             stop=stops[0] if stops else None,
             appends=bool(self.settings.stop),
             ends_turn=found.ends_turn,
@@ -191,13 +192,12 @@ class Renderer:
             )
             found = Said("pictures in a column of their own")
             raise RenderError(explain(wrong, found=found, accepted="text", do=do))
-        control = self._rules.control
-        guard(prompt.messages, control)
+        guard(prompt.messages, self._rules)
         _learned(item)
         talk = Conversation(self._template, self._rules, prompt, self._args)
         replies: list[tuple[TurnText, ...]] = []
         for reply in item.replies:
-            guard(reply, control)
+            guard(reply, self._rules)
             replies.append(tuple(talk.turns(reply)))
         answered = all(reply[0].role == "assistant" for reply in item.replies)
         prefix = self._prefix if self._plain else ()
@@ -306,6 +306,10 @@ class Renderer:
             do = "name a token by --stop-token that the tokenizer always takes for one"
             raise MaskError(explain(wrong, found=turn.span[-60:], accepted=accepted, do=do))
         before = list(given) if draft.tokens is not None else self._prefixed(draft, list(given))
+        if not before:
+            wrong = "no token comes before the reply, so there is nothing to predict its first token from"
+            do = "give a prompt, if only the token that texts begin with"
+            raise MaskError(explain(wrong, found=NOTHING, accepted="a prompt of 1 token or more", do=do))
         return _Sequence(before + span, len(before), turn.span)
 
     def _verify(self, items: Sequence[Item], rows: list[list[list[_Sequence]] | RenderError]) -> None:

@@ -6,8 +6,9 @@ is the span. It is accepted if it holds the turn's content and beyond that only 
 is refused.
 """
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from concord.render.templates import Template, as_data, joined, plain_data
 __all__ = ["Conversation", "Rules", "TurnText", "guard", "written_plain"]
 
 _SHOWN = 60  # characters of a text that a message shows
+_THOUGHT = re.compile(r"(</?think(?:ing)?>)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +36,23 @@ class TurnText:
 class Rules:
     """What ends a span, and what must not stand in a text.
 
-    `stops` finds a stop token in a text, `control` a token that steers a conversation. `stop` is written
-    after a reply to plain text and, with `appends`, also where the template has no token of its own for that,
-    which `ends_turn` would name.
+    `stops` finds a stop token in a text, `control` a token that steers a conversation; `normal` is a text as
+    the tokenizer looks for such tokens in it. `stop` is written after a reply to plain text and, with
+    `appends`, also where the template has no token of its own for that, which `ends_turn` would name.
     """
 
     stops: re.Pattern[str]
     control: re.Pattern[str]
+    normal: Callable[[str], str]
     stop: str | None
     appends: bool
     ends_turn: str | None
     train_added: bool
+
+    def steering(self, text: str) -> re.Match[str] | None:
+        """The first control token that the tokenizer would find in a text."""
+        read = self.normal(text)
+        return self.control.search(text) or (None if read is text else self.control.search(read))
 
 
 class Conversation:
@@ -63,7 +71,9 @@ class Conversation:
     def opened(self) -> str:
         """The text that inference is given for the prompt."""
         if self._opened is None:
-            self._opened = self._open(self._data, self._args)
+            self._opened = self._open(self._tools)
+            self._whole(self._data, generate=not self._continued)
+            self._tooled(self._opened)
             _complete(self._prompt.messages, self._opened)
             if any(not isinstance(part, Text) for message in self._prompt.messages for part in message.parts):
                 self._seen(self._prompt.messages, self._opened)
@@ -86,6 +96,8 @@ class Conversation:
             else:
                 before = self._before(data[:place], message)
             yield self._turn(message, data[: place + 1], before)
+        if reply[0].role != "assistant" or len(reply) > 1:
+            self._whole(data)
         texted = [turn for turn in reply if turn.role not in ("assistant", "tool")]
         pictured = any(not isinstance(part, Text) for turn in reply for part in turn.parts)
         if texted or pictured:
@@ -94,10 +106,27 @@ class Conversation:
             if pictured:
                 self._seen((*self._prompt.messages, *reply), text)
 
-    def _open(self, data: Sequence[dict[str, Any]], args: Mapping[str, Any]) -> str:
-        if self._continued and len(data) == len(self._data):
-            return self._template.go_on(data, tools=self._tools, args=args)
-        return self._template.render(data, tools=self._tools, args=args, generate=True)
+    def _whole(self, data: Sequence[dict[str, Any]], *, generate: bool = False) -> None:
+        """Refuse a conversation in which the template has no place for a message, however short."""
+        at = self._template.left_out(data, tools=self._tools, args=self._args, generate=generate)
+        if at is not None:
+            raise _left_out(str(data[at]["role"]), str(data[at]["content"] or data[at].get("tool_calls")))
+
+    def _tooled(self, opened: str) -> None:
+        """Refuse tools that are the same to the template as none."""
+        try:
+            ignored = bool(self._tools) and self._open(()) == opened
+        except RenderError:
+            return
+        if ignored:
+            wrong, found = "the chat template has no place for the tools of the prompt", len(self._tools)
+            do = "take the tools out, or give a template that writes them by --chat-template"
+            raise RenderError(explain(wrong, found=found, accepted="a prompt without tools", do=do))
+
+    def _open(self, tools: Sequence[Any]) -> str:
+        if self._continued:
+            return self._template.go_on(self._data, tools=tools, args=self._args)
+        return self._template.render(self._data, tools=tools, args=self._args, generate=True)
 
     def _before(self, data: Sequence[dict[str, Any]], message: Message) -> str:
         """What stands before a later turn of a reply."""
@@ -110,7 +139,7 @@ class Conversation:
         if not through.startswith(before):
             raise _rewritten(before, through)
         span = self._cut(message, through[len(before) :])
-        if not self._rules.train_added and (added := _added(message, span, self._rules.stops)):
+        if (added := _added(message, span, self._rules.stops)) and not self._rules.train_added:
             raise self._refused(message, data, added)
         return TurnText(before, span)
 
@@ -175,16 +204,18 @@ class Conversation:
             raise RenderError(explain(wrong, found=found, accepted="text", do=do))
 
 
-def guard(messages: Iterable[Message], control: re.Pattern[str]) -> None:
+def guard(messages: Iterable[Message], rules: Rules) -> None:
     """Refuse texts that hold a token by which a conversation is steered: a text must not end a turn."""
     for message in messages:
         for text in _texts(message):
-            if found := control.search(text):
+            if found := rules.steering(text):
                 at = max(0, found.start() - _SHOWN // 2)
                 wrong = f"the text of the {message.role} holds the control token {found.group()!r}"
                 accepted = "text that the tokenizer takes for text"
                 do = "take the token out of the text, or leave the row out"
-                raise MaskError(explain(wrong, found=text[at : at + _SHOWN], accepted=accepted, do=do))
+                raise MaskError(
+                    explain(wrong, found=found.string[at : at + _SHOWN], accepted=accepted, do=do)
+                )
 
 
 def written_plain(reply: Turns, rules: Rules) -> str:
@@ -202,7 +233,7 @@ def written_plain(reply: Turns, rules: Rules) -> str:
         accepted = "a token that generation stops at"
         raise MaskError(explain(wrong, found=_tail(text), accepted=accepted, do=do))
     text = text.removesuffix(stop)
-    guard([Message(reply[0].role, text)], rules.control)
+    guard([Message(reply[0].role, text)], rules)
     return text + stop
 
 
@@ -253,10 +284,14 @@ def _complete(messages: Iterable[Message], text: str) -> None:
             continue
         whole = squeezed(text) if whole is None else whole
         if squeezed(said) not in whole:
-            wrong = f"the chat template leaves out or rewrites the text of the {message.role}"
-            do = "take the message out, or give another template by --chat-template"
-            accepted = "a conversation that the template writes in full"
-            raise RenderError(explain(wrong, found=said[:_SHOWN], accepted=accepted, do=do))
+            raise _left_out(message.role, said)
+
+
+def _left_out(role: str, said: str) -> RenderError:
+    wrong = f"the chat template leaves out or rewrites the text of the {role}"
+    do = "take the message out, or give another template by --chat-template"
+    accepted = "a conversation that the template writes in full"
+    return RenderError(explain(wrong, found=said[:_SHOWN], accepted=accepted, do=do))
 
 
 def _added(message: Message, span: str, stops: re.Pattern[str]) -> str:
@@ -274,9 +309,12 @@ def _added(message: Message, span: str, stops: re.Pattern[str]) -> str:
         do = "leave the reasoning out, or put it into the content"
         raise MaskError(explain(wrong, found=body[:_SHOWN], accepted=accepted, do=do))
     for call in message.tool_calls:
-        if call.name not in body:
-            wrong, accepted = "the chat template leaves out a tool call of the reply", "a template with tools"
-            raise MaskError(explain(wrong, found=call.name, accepted=accepted, do=_OTHER))
+        for said in (call.name, *_strings(call.arguments)):
+            forms = (said, *(json.dumps(said, ensure_ascii=plain)[1:-1] for plain in (False, True)))
+            if not any(form in body for form in forms):
+                wrong = "the chat template leaves out a tool call of the reply, or part of it"
+                accepted = "a template with tools"
+                raise MaskError(explain(wrong, found=said[:_SHOWN], accepted=accepted, do=_OTHER))
     # What frames a given thought or call belongs to it.
     return "" if message.reasoning or message.tool_calls else rest.strip()
 
@@ -285,13 +323,16 @@ _OTHER = "give another template by --chat-template, or leave the row out"
 
 
 def _without(body: str, given: str) -> str | None:
-    """A text without what was given, whose blanks may differ; None where it is not in it."""
+    """A text without what was given; None where it is not in it.
+
+    Templates that take a thought out of a text and put it back set their own blanks around its marks.
+    """
     at = body.rfind(given)
     if at >= 0:
         return body[:at] + body[at + len(given) :]
-    rest, wanted = squeezed(body), squeezed(given)
-    at = rest.rfind(wanted)
-    return None if at < 0 else rest[:at] + rest[at + len(wanted) :]
+    pieces = [piece.strip() for piece in _THOUGHT.split(given)]
+    found = re.search(r"\s*".join(map(re.escape, pieces)), body) if len(pieces) > 1 else None
+    return body[: found.start()] + body[found.end() :] if found else None
 
 
 def _rewritten(before: str, through: str) -> MaskError:

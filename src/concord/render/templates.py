@@ -43,6 +43,7 @@ PLAIN = """
 lines between. A reply follows its colon after one blank and ends on the stop token."""
 
 _MARK = "@@concord-goes-on-here@@"
+_MOST_SHAPES = 1000  # shapes of conversation that are remembered
 
 
 def needed(module: str) -> Any:
@@ -81,6 +82,7 @@ class Template:
                 wrong, accepted = f"the chat template is not Jinja: {fault}", "a Jinja template"
                 do = "mend it, or give another by --chat-template"
                 raise InputError(explain(wrong, found=Said(name), accepted=accepted, do=do)) from fault
+        self._tried: dict[str, int | None] = {}
         self.asks_date = any("strftime_now" in text for text in texts.values())
 
     def render(
@@ -110,6 +112,35 @@ class Template:
                 explain(wrong, found=roles, accepted="what the model's template takes", do=do)
             ) from fault
 
+    def left_out(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Any],
+        args: Mapping[str, Any],
+        generate: bool,
+    ) -> int | None:
+        """The first message, by its number, whose text or tool calls the template has no place for.
+
+        Tried with marks in the place of what is said, once for each shape of conversation.
+        """
+        marked = [_replaced(message, f"{_MARK}{at}") for at, message in enumerate(messages)]
+        shape = repr((marked, bool(tools), args, generate))
+        if shape not in self._tried:
+            if len(self._tried) >= _MOST_SHAPES:
+                self._tried.clear()
+            try:
+                text = self.render(marked, tools=tools, args=args, generate=generate)
+            except RenderError:
+                text = None  # nothing is known; the conversation itself is rendered beside this
+            left = (
+                at
+                for at, message in enumerate(marked)
+                if text is not None and any(mark not in text for mark in _marks(message))
+            )
+            self._tried[shape] = next(left, None)
+        return self._tried[shape]
+
     def go_on(
         self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Any], args: Mapping[str, Any]
     ) -> str:
@@ -128,6 +159,26 @@ class Template:
             raise RenderError(explain(wrong, found=Said(str(last["role"])), accepted=accepted, do=do))
         kept = text.startswith(f"{_MARK} ", at)
         return text[:at] if kept else text[:at].rstrip()
+
+
+def _replaced(message: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    """A message that says a mark and calls one in the place of each tool; pictures and sounds stay."""
+    said = message["content"]
+    seen = dict(message)
+    if isinstance(said, str):
+        seen["content"] = f"{mark}." if said.strip() else ""
+    if "tool_calls" in seen:
+        called: dict[str, Any] = {"name": f"{mark}:", "arguments": {}}
+        seen["tool_calls"] = [{**call, "function": called} for call in seen["tool_calls"]]
+    if "reasoning_content" in seen:
+        seen |= {"reasoning_content": "", "thinking": ""}
+    return seen
+
+
+def _marks(message: Mapping[str, Any]) -> list[str]:
+    """What a message says in the place of a text and of tool calls."""
+    said = [message["content"]] if isinstance(message["content"], str) and message["content"] else []
+    return said + [call["function"]["name"] for call in message.get("tool_calls", ())][:1]
 
 
 def _marked(content: Any) -> Any:
@@ -176,6 +227,8 @@ def _environment(day: date) -> Any:
         )
 
     environment.filters["tojson"] = to_json
+    # The same conversation gives the same text.
+    del environment.filters["random"], environment.globals["lipsum"]
     environment.globals |= {
         "raise_exception": refuse,
         "strftime_now": day.strftime,

@@ -1,8 +1,11 @@
-"""An audit as a page: what was read, what is wrong with it, how a model will see it, what was measured."""
+"""An audit as a page: what was read, what is wrong with it, how to train on it, how a model will see it."""
 
-from collections.abc import Iterator, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
-from concord.data.audited import Audit, Finding, Sample, Table
+from concord.data.audited import Audit, Finding, Sample
 from concord.report import blocks
 from concord.report.blocks import (
     Block,
@@ -18,121 +21,169 @@ from concord.report.blocks import (
     Turn,
     special_apart,
 )
-from concord.report.results import from_results
-from concord.results import Result
+from concord.report.measured import measured_blocks
+from concord.report.words import short_path
+from concord.types import Origin
 
 __all__ = ["audit_page"]
 
-_ORDER = ("stop", "warn", "note")
-
-# What stands together, under which heading; the first topic that has a name of a result has it.
-_TOPICS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    (
-        "Length and other surfaces",
-        ("longer_wins", "length_gap", "more_wins", "first_wins"),
-        "The share of comparisons that the side with more of something wins. One half is no preference.",
-    ),
-    (
-        "Fit",
-        ("too_long", "covering_length", "unrendered"),
-        "What does not fit the model, and what length would do.",
-    ),
-    (
-        "Repetition and contradiction",
-        (
-            *("duplicates", "near_duplicates", "contradictions", "repeated_pairs"),
-            *("chosen_and_rejected", "labels_both_ways"),
-        ),
-        "",
-    ),
-    ("Leakage", ("leak",), "What one split has that another is measured on."),
-    (
-        "Labels and scores",
-        (
-            *("desirable", "good_steps", "mean_score", "score", "margin"),
-            *("votes_agree", "votes_unanimous", "votes_kappa"),
-        ),
-        "",
-    ),
-    (
-        "Can the preferences be a utility?",
-        (
-            *("intransitive_triads", "pairs_on_circles", "utility_fit_p", "utility_accuracy"),
-            *("utility_accuracy_expected", "repeated_agreement", "noise_ceiling"),
-        ),
-        "A utility orders all replies. Preferences that go in circles, or that one number a reply does not"
-        " explain, cannot be learned by any model of rewards.",
-    ),
-    ("What the rows hold", ("share",), ""),
-)
-_TABLED = frozenset({"rows", "rows_of_kind", "skipped_rows", "length", "mean_length"})
+_GRAVITY = {"stop": "reason to stop", "warn": "warning", "note": "note"}
+_Columns = Sequence[tuple[str, str]]
 
 
 def audit_page(
-    audit: Audit, *, title: str, read: Sequence[tuple[str, str]] = (), special: Sequence[str] = ()
+    audit: Audit,
+    *,
+    title: str,
+    read: Sequence[tuple[str, str]] = (),
+    columns: Mapping[str, _Columns] | None = None,
+    special: Sequence[str] = (),
 ) -> Page:
-    """The page of an audit. `read` are facts on what was read, `special` tokens that samples set apart."""
-    return Page(
-        title, "What is in the data, before anything is trained on it", tuple(_blocks(audit, read, special))
+    """The page of an audit.
+
+    read: facts on what was read, which open the page
+    columns: for each split its columns, each with what becomes of it
+    special: tokens that samples set apart
+    """
+    parts = (
+        Facts((*read, ("rows", audit.rows), *_splits(audit))),
+        *_findings(audit),
+        *_flags(audit),
+        *_mapped(columns or {}),
+        *_samples(audit, special),
+        *measured_blocks(audit),
+        *_said(audit),
     )
+    return Page(title, _summary(audit), parts)
 
 
-def _blocks(audit: Audit, read: Sequence[tuple[str, str]], special: Sequence[str]) -> Iterator[Block]:
-    yield Facts((*read, ("rows", audit.rows), ("splits", ", ".join(filter(None, audit.splits)) or "one")))
+def _summary(audit: Audit) -> str:
+    """How much there is to mind, in one line."""
+    counts = Counter(one.severity for one in audit.findings)
+    parts = [f"{counts[one]} {_plural(word, counts[one])}" for one, word in _GRAVITY.items() if counts[one]]
+    return f"{', '.join(parts) or 'Nothing to mind'} in {audit.rows:,} {_plural('row', audit.rows)}."
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else word.replace("reason", "reasons") if " " in word else f"{word}s"
+
+
+def _splits(audit: Audit) -> Sequence[tuple[str, str]]:
+    return (("splits", ", ".join(audit.splits)),) if len(audit.splits) > 1 else ()
+
+
+# --- findings ---------------------------------------------------------------------------------------------
+
+
+def _findings(audit: Audit) -> Iterator[Block]:
     yield Heading("Findings")
-    yield from map(_callout, sorted(audit.findings, key=lambda one: _ORDER.index(one.severity)))
+    gravity = list(_GRAVITY)
+    yield from map(_callout, sorted(audit.findings, key=lambda one: gravity.index(one.severity)))
     if not audit.findings:
         yield Paragraph("Nothing was found that one should know before training.")
-    if audit.flags:
-        yield Heading("Flags")
-        yield Paragraph("What training needs to read and render the same rows in the same way.")
-        yield Command(audit.flag_line)
-    if audit.samples:
-        yield Heading("Rows as they will be seen")
-        yield Samples(tuple(_sample(one, special) for one in audit.samples), _legend(audit))
-    yield Heading("Measured")
-    yield from map(_table, audit.tables)
-    yield from _topics(audit.results)
-    if audit.notes:
-        yield Heading("What the readers said")
-        yield from map(Paragraph, audit.notes)
 
 
 def _callout(finding: Finding) -> Callout:
-    rows = ", ".join(map(str, finding.rows))
-    detail = " ".join(filter(None, (finding.detail, f"For instance: {rows}." if rows else "")))
-    return Callout(finding.severity, finding.title, detail, finding.do)
-
-
-def _legend(audit: Audit) -> str:
-    if audit.renderer:
-        return "Each sequence as the model is given it; what is learned from is marked."
-    return "Without a model there are no tokens; what is learned from is marked in the text."
-
-
-def _sample(sample: Sample, special: Sequence[str]) -> blocks.Sample:
-    place = ", ".join(filter(None, (sample.split, sample.source, str(sample.origin or ""))))
-    replies = tuple(
-        ShownReply(text.what, (Turn("", special_apart(text.pieces, special)),)) for text in sample.texts
+    seen = f"For instance {_rows(finding.rows)}." if finding.rows else ""
+    return Callout(
+        finding.severity, finding.title, " ".join(filter(None, (finding.detail, seen))), finding.do
     )
-    remarks = (sample.note,) if sample.note else ()
-    return blocks.Sample(f"{sample.kind} ({place})" if place else sample.kind, (), replies, remarks)
 
 
-def _table(table: Table) -> blocks.Table:
-    columns = tuple(Column(name.replace("_", " ")) for name in table.columns)
-    return blocks.Table(columns, table.rows, caption=table.title)
+def _rows(origins: Sequence[Origin]) -> str:
+    """Rows by file and line, each file once and without its folders."""
+    parts: list[str] = []
+    for file, of_file in groupby(origins, key=lambda one: one.file):
+        lines = ", ".join(dict.fromkeys(str(one.line) for one in of_file if one.line is not None))
+        parts.append(f"{short_path(file)}, {'lines' if ',' in lines else 'line'} {lines}" if lines else file)
+    return "; ".join(parts)
 
 
-def _topics(results: Sequence[Result]) -> Iterator[Block]:
-    left = [result for result in results if result.name not in _TABLED]
-    for heading, names, words in _TOPICS:
-        if found := [result for result in left if result.name in names]:
-            yield Heading(heading, 2)
-            if words:
-                yield Paragraph(words)
-            yield from_results(found)
-    known = {name for _, names, _ in _TOPICS for name in names}
-    if other := [result for result in left if result.name not in known]:
-        yield Heading("Also", 2)
-        yield from_results(other)
+# --- how to train on it -----------------------------------------------------------------------------------
+
+
+def _flags(audit: Audit) -> Iterator[Block]:
+    lines = dict.fromkeys(audit.mappings.values())
+    if not audit.flags and len(lines) < 2:
+        return
+    yield Heading("To train on it")
+    yield Paragraph(
+        "What training must be told, to read these rows and make tokens of them as was done here."
+    )
+    if audit.flags:
+        yield Command(audit.flag_line)
+    if "--on-long" in audit.flags:
+        yield Paragraph(
+            "`--on-long drop` leaves out the rows that are longer; `prompt-left` cuts the beginning of their"
+            " prompt instead, `reply-right` the end of their reply."
+        )
+    if len(lines) > 1:
+        yield Paragraph("The splits have columns of their own, so each has a mapping of its own.")
+        for split, line in audit.mappings.items():
+            yield Command(shlex.join(("--map", line)), f"For {split}")
+
+
+def _mapped(columns: Mapping[str, _Columns]) -> Iterator[Block]:
+    """Which column became what; once, where all splits have the same."""
+    known = {split: tuple(one) for split, one in columns.items()}
+    if not any(known.values()):
+        return
+    yield Heading("How the rows were read")
+    same = len(set(known.values())) == 1
+    for split, pairs in known.items():
+        # Columns of one meaning in one row: often there are many that nothing is done with.
+        meanings: dict[str, list[str]] = {}
+        for column, becomes in pairs:
+            meanings.setdefault(becomes, []).append(column)
+        rows = tuple((", ".join(names), becomes) for becomes, names in meanings.items())
+        yield blocks.Table((Column("column"), Column("becomes")), rows, caption="" if same else f"In {split}")
+        if same:
+            break
+
+
+# --- rows as they will be seen ----------------------------------------------------------------------------
+
+
+def _samples(audit: Audit, special: Sequence[str]) -> Iterator[Block]:
+    if not audit.samples:
+        return
+    yield Heading("Rows as they will be seen")
+    words = (
+        "Each sequence as the model is given it; what is learned from is marked."
+        if audit.renderer
+        else "Without a model there are no tokens; what is learned from is marked in the text."
+    )
+    several = len(audit.splits) > 1
+    yield Samples(tuple(_sample(one, special, several=several) for one in audit.samples), words)
+
+
+def _sample(sample: Sample, special: Sequence[str], *, several: bool) -> blocks.Sample:
+    origin = sample.origin
+    row = _rows([origin]) if origin else ""
+    # Where no column names a source its file does, which the row says already.
+    source = "" if origin and sample.source == origin.file else sample.source
+    title = ", ".join(filter(None, (sample.kind, sample.split if several else "", source, row)))
+    texts = [special_apart(text.pieces, special) for text in sample.texts]
+    shared = _shared(texts) if len(texts) > 1 else 0
+    asked = (Turn("", texts[0][:shared]),) if shared else ()
+    replies = tuple(
+        ShownReply(text.what, (Turn("", pieces[shared:]),))
+        for text, pieces in zip(sample.texts, texts, strict=True)
+    )
+    return blocks.Sample(title, asked, replies, (sample.note,) if sample.note else ())
+
+
+def _shared(texts: Sequence[tuple[blocks.Piece, ...]]) -> int:
+    """How many pieces all sequences begin with alike: their prompt, which is shown once."""
+    at = 0
+    for pieces in zip(*texts, strict=False):
+        if len(set(pieces)) > 1 or pieces[0].trained:
+            break
+        at += 1
+    return at
+
+
+def _said(audit: Audit) -> Iterator[Block]:
+    if audit.notes:
+        yield Heading("What the readers said", 2)
+        yield from map(Paragraph, audit.notes)

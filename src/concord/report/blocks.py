@@ -114,7 +114,8 @@ class Column:
     """A column: its name and unit, and how its cells are set.
 
     `per_cent` shows shares (0 to 1) in per cent; `bar` draws a bar of the value's length behind it, full at 1
-    for shares and at the largest value else; `decimals` fixes their number, where there is no interval.
+    for shares and at the largest value else; `decimals` fixes their number; beside an
+    interval it is the least.
     Columns of numbers are aligned right, unless `align` says otherwise.
     """
 

@@ -63,7 +63,9 @@ def _filled(cell: Cell, column: Column, full: float, notes: Footnotes) -> Filled
     if isinstance(bare, str):
         return Filled(cut(visible(bare), _LONGEST), note=notes.number(note))
     if isinstance(bare, Measured):
-        text = with_interval(bare.value, bare.interval, per_cent=column.per_cent)
+        text = with_interval(
+            bare.value, bare.interval, per_cent=column.per_cent, decimals=column.decimals or 0
+        )
         note = "; ".join(part for part in (note, bare.reason if bare.value is None else "") if part)
     elif column.per_cent:
         text = share(bare)

@@ -10,7 +10,8 @@ from concord.report.words import one_line, visible
 
 __all__ = ["count_trained", "drawn_samples", "split_pieces"]
 
-_OPEN = 1_200  # characters of a turn that are shown unfolded
+_OPEN = 700  # characters of a turn that are shown unfolded
+_LEAST_FOLDED = 250  # less than this is not worth a click
 _LONGEST = 20_000  # characters of a turn that are in the page at all
 _BLANKS = re.compile(r"(\n|\t|(?:(?<= ) | (?= )| (?=\n)|(?<=\n) |^ | $)|\[U\+[0-9A-F]{4,6}\])")
 _UNSEEN = re.compile(r"\[U\+[0-9A-F]{4,6}\]")
@@ -84,7 +85,8 @@ def _reply(reply: ShownReply) -> Markup:
 
 
 def _turn(turn: Turn) -> Markup:
-    shown, folded = split_pieces(turn.pieces, _OPEN)
+    size, _ = count_trained(turn.pieces)
+    shown, folded = split_pieces(turn.pieces, _OPEN if size > _OPEN + _LEAST_FOLDED else size)
     folded, lost = split_pieces(folded, _LONGEST - _OPEN)
     more = None
     if folded:

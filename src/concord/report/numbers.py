@@ -44,8 +44,13 @@ def whole(value: float) -> str:
     return number(int(value) if isfinite(value) and value == int(value) else value)
 
 
-def with_interval(value: float | None, interval: Interval | None, *, per_cent: bool = False) -> str:
-    """A value and where it may lie, as `value [low, high]`; the width of the interval decides the digits."""
+def with_interval(
+    value: float | None, interval: Interval | None, *, per_cent: bool = False, decimals: int = 0
+) -> str:
+    """A value and where it may lie, as `value [low, high]`; the width of the interval decides the digits.
+
+    `decimals` is the least number of them beside an interval, for numbers that are to agree with others.
+    """
     if value is None:
         return MISSING
     if interval is None:
@@ -55,7 +60,7 @@ def with_interval(value: float | None, interval: Interval | None, *, per_cent: b
     if not isfinite(width) or not width:
         parts = [share(one) if per_cent else number(one) for one in (value, interval.low, interval.high)]
     else:
-        decimals = _decimals(width / 2)
+        decimals = max(decimals, _decimals(width / 2))
         parts = [spelled(by * one, decimals) for one in (value, interval.low, interval.high)]
         parts[0] += "%" if per_cent else ""
     return f"{parts[0]} [{parts[1]}, {parts[2]}]"

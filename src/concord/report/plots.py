@@ -108,7 +108,13 @@ def _marks(marks: Iterable[Mark], frame: _Frame) -> Iterator[Markup]:
             right_half = at > (frame.x.start + frame.x.stop) / 2
             yield el("line", x1=at, x2=at, y1=_TOP, y2=frame.y.start, class_="mark")
             beside = at - 5 if right_half else at + 5
-            yield el("text", mark.label, x=beside, y=_TOP + 9, class_="end" if right_half else None)
+            yield el(
+                "text",
+                f"{mark.label}: {whole(mark.x)}",
+                x=beside,
+                y=_TOP + 9,
+                class_="end" if right_half else None,
+            )
 
 
 def _colour(at: int) -> str:

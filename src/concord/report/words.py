@@ -9,7 +9,7 @@ selectors, combining and right-to-left letters.
 import re
 from collections.abc import Iterator
 
-__all__ = ["code_pieces", "cut", "one_line", "visible"]
+__all__ = ["code_pieces", "cut", "one_line", "short_path", "visible"]
 
 _UNSEEN = re.compile(
     "["
@@ -42,3 +42,8 @@ def code_pieces(text: str) -> Iterator[tuple[str, bool]]:
     for at, piece in enumerate(_CODE.split(text)):
         if piece:
             yield piece, at % 2 == 1
+
+
+def short_path(path: str) -> str:
+    """The name of a file without its folders."""
+    return path.replace("\\", "/").rpartition("/")[2]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self, TypeAlias, TypeVar, assert_never
 
 from concord.errors import ConversionError, InputError, explain
-from concord.messages import first_odd, is_count, is_number, spoils
+from concord.messages import first_odd, is_count, is_number, is_votes, spoils
 from concord.types import (
     JSON,
     Item,
@@ -508,9 +508,8 @@ def _listed(values: Sequence[_T], name: str) -> tuple[_T, ...]:
 
 def _share(votes: tuple[int, int, int]) -> float:
     """The share of the votes that the first reply won; a tie counts half for each."""
-    valid = not first_odd(votes, is_count) and len(votes) == 3 and sum(votes) > 0
     accepted = "three counts (for the first, ties, for the second), not all zero"
-    demand(valid, "the votes say nothing", votes, accepted, "leave the row out, or give the counts")
+    demand(is_votes(votes), "the votes say nothing", votes, accepted, "leave the row out, or give the counts")
     return (votes[0] + votes[1] / 2) / sum(votes)
 
 
