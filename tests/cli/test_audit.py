@@ -20,7 +20,7 @@ from concord import wire
 from concord.cli import main
 from concord.cli.options import DATA_OPTIONS, RENDER_OPTIONS
 from concord.data import Audit
-from tests.data.planted import sentence
+from tests.data.auditing.planted import sentence
 from tests.report.reading import read_page
 from tests.shared import SHARED, needs_shared
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from concord.data.audited import Audit, Finding, Sample, SampleText
+from concord.data.auditing.records import Audit, Finding, Sample, SampleText
 from concord.report.audited import audit_page
 from concord.report.blocks import Callout, Command, Facts, Heading, Paragraph, Piece, Samples, Table, Turn
 from concord.types import Origin

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from concord.data.audited import Audit, LengthCounts
+from concord.data.auditing.records import Audit, LengthCounts
 from concord.report.blocks import Block, Heading, Histogram, Mark, Measured, Noted, Paragraph, Table
 from concord.report.measured import measured_blocks
 from concord.results import Interval, Result

@@ -6,8 +6,16 @@ split      which split a prompt belongs to; `take`, `where`, `sample`, `capped` 
 prepare    items rendered into shards of tokens, which `Shards` reads at random
 """
 
-from concord.data.audit import audit
-from concord.data.audited import Audit, AuditSettings, Finding, LengthCounts, Sample, SampleText, Table
+from concord.data.auditing import (
+    Audit,
+    AuditSettings,
+    Finding,
+    LengthCounts,
+    Sample,
+    SampleText,
+    Table,
+    audit,
+)
 from concord.data.mixing import Mix, mix
 from concord.data.order import permuted, row_at, walked
 from concord.data.prepare import Preparation, prepare

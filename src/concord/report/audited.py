@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from concord.data.audited import Audit, Finding, Sample
+from concord.data.auditing.records import Audit, Finding, Sample
 from concord.report import blocks
 from concord.report.blocks import (
     Block,

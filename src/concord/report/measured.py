@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from concord.data.audited import Audit, LengthCounts
-from concord.data.findings import RULES
+from concord.data.auditing.findings import RULES
+from concord.data.auditing.records import Audit, LengthCounts
 from concord.report.blocks import (
     Axis,
     Block,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from concord.catalogue import load
-from concord.data.audited import Finding, Severity
-from concord.data.duplicates import Measured
+from concord.data.auditing.duplicates import Measured
+from concord.data.auditing.records import Finding, Severity
 from concord.results import Interval, Result
 from concord.types import Origin
 

@@ -29,11 +29,16 @@ from pathlib import Path
 
 import numpy as np
 
-from concord.data.audited import Audit, AuditSettings, Readable, Renders, Table
-from concord.data.bias import bias_results, pairs_of
-from concord.data.consistency import consistency_results
-from concord.data.duplicates import Measured, duplicate_results, judged_both_ways, near_results, pair_results
-from concord.data.facts import (
+from concord.data.auditing.bias import bias_results, pairs_of
+from concord.data.auditing.consistency import consistency_results
+from concord.data.auditing.duplicates import (
+    Measured,
+    duplicate_results,
+    judged_both_ways,
+    near_results,
+    pair_results,
+)
+from concord.data.auditing.facts import (
     count_results,
     label_results,
     length_counts,
@@ -41,11 +46,12 @@ from concord.data.facts import (
     mix_table,
     split_table,
 )
-from concord.data.findings import find_all
-from concord.data.fitting import Fitting, training_flags
-from concord.data.leaks import leak_results, near_leak_results
-from concord.data.observe import Near, Observer
-from concord.data.samples import Sampler
+from concord.data.auditing.findings import find_all
+from concord.data.auditing.fitting import Fitting, training_flags
+from concord.data.auditing.leaks import leak_results, near_leak_results
+from concord.data.auditing.observe import Near, Observer
+from concord.data.auditing.records import Audit, AuditSettings, Readable, Renders, Table
+from concord.data.auditing.samples import Sampler
 from concord.errors import NOTHING, InputError, explain
 from concord.render.records import Rendered
 from concord.results import Result

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from concord.data.audit import audit
-from concord.data.audited import Audit, AuditSettings
+from concord.data.auditing.audit import audit
+from concord.data.auditing.records import Audit, AuditSettings
 from concord.formats import open_items
 from concord.results import Result
 from tests.shared import SHARED, needs_shared

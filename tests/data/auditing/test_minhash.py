@@ -9,7 +9,7 @@ from unicodedata import normalize
 import numpy as np
 import pytest
 
-from concord.data.minhash import (
+from concord.data.auditing.minhash import (
     BANDS,
     PIECE,
     ROWS_A_BAND,

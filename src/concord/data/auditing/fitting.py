@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from concord.data.audited import AuditSettings, Renders
-from concord.data.columns import Columns
-from concord.data.duplicates import Measured
-from concord.data.estimates import percentile
+from concord.data.auditing.columns import Columns
+from concord.data.auditing.duplicates import Measured
+from concord.data.auditing.estimates import percentile
+from concord.data.auditing.records import AuditSettings, Renders
 from concord.render.records import Rendered, RenderSettings, Unrendered
 from concord.results import Result
 from concord.types import JSON, Item, Origin

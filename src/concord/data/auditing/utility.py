@@ -18,8 +18,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from concord.data.columns import Hashes, mixed
-from concord.data.minhash import joined
+from concord.data.auditing.columns import Hashes, mixed
+from concord.data.auditing.minhash import joined
 
 __all__ = [
     "PRIOR",

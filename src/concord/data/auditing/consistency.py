@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from concord.data.columns import Columns
-from concord.data.duplicates import Measured
-from concord.data.estimates import Estimate, clustered_mean, clustered_share, share_of_sums
-from concord.data.exact import decided, exact_p_value
-from concord.data.utility import (
+from concord.data.auditing.columns import Columns
+from concord.data.auditing.duplicates import Measured
+from concord.data.auditing.estimates import Estimate, clustered_mean, clustered_share, share_of_sums
+from concord.data.auditing.exact import decided, exact_p_value
+from concord.data.auditing.utility import (
     PRIOR,
     Edges,
     aggregate,

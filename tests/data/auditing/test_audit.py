@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from concord import wire
-from concord.data.audit import audit
-from concord.data.audited import Audit, AuditSettings, Finding
-from concord.data.facts import PERCENTILES, length_counts
-from concord.data.findings import RULES
-from concord.data.observe import Observer
+from concord.data.auditing.audit import audit
+from concord.data.auditing.facts import PERCENTILES, length_counts
+from concord.data.auditing.findings import RULES
+from concord.data.auditing.observe import Observer
+from concord.data.auditing.records import Audit, AuditSettings, Finding
 from concord.errors import InputError
 from concord.formats import open_items
 from concord.render.records import Facts, Leaf, Rendered, RenderError, RenderSettings, StopToken, Unrendered
 from concord.render.show import Piece
 from concord.types import Item, Message, Origin, Preference, Prompt, Text, as_prompt, as_turns
 from concord.views import Comparison, Demonstration, Ranking, Rating, Steps, Task
-from tests.data.planted import compared, judged, sentence
+from tests.data.auditing.planted import compared, judged, sentence
 
 Row = tuple[str, str, str, float]
 

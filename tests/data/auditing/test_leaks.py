@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from concord.data.audit import audit
-from concord.data.audited import Audit, AuditSettings
+from concord.data.auditing.audit import audit
+from concord.data.auditing.records import Audit, AuditSettings
 from concord.types import Image, Item, Message, Prompt, Text, ToolCall, as_prompt, as_turns
-from tests.data.planted import compared, sentence
+from tests.data.auditing.planted import compared, sentence
 
 
 def share(found: Audit, of: str, former: str = "train", later: str = "test") -> float | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from concord.data.texts import looks_cut, looks_refused, oddities, surface
+from concord.data.auditing.texts import looks_cut, looks_refused, oddities, surface
 
 
 def found(text: str) -> tuple[str, ...]:

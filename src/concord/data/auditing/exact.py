@@ -13,7 +13,7 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from concord.data.utility import Edges, informative
+from concord.data.auditing.utility import Edges, informative
 
 __all__ = ["decided", "exact_p_value"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from concord.data.audited import Renders, Sample, SampleText
-from concord.data.columns import content_hash
+from concord.data.auditing.columns import content_hash
+from concord.data.auditing.records import Renders, Sample, SampleText
 from concord.render.records import Unrendered
 from concord.types import Item, Label, Preference, Prompt, Ranks, Ratings, SegmentPreference, Turns
 from concord.views import view

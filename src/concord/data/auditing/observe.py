@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from pathlib import Path
 
-from concord.data.audited import AuditSettings
-from concord.data.columns import Columns, content_hash, prompt_hash, turns_hash, turns_text
-from concord.data.minhash import Signatures
-from concord.data.texts import looks_cut, oddities, surface
+from concord.data.auditing.columns import Columns, content_hash, prompt_hash, turns_hash, turns_text
+from concord.data.auditing.minhash import Signatures
+from concord.data.auditing.records import AuditSettings
+from concord.data.auditing.texts import looks_cut, oddities, surface
 from concord.types import (
     Item,
     Label,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from concord.data.columns import Columns, Hashes
-from concord.data.estimates import clustered_mean, clustered_share
+from concord.data.auditing.columns import Columns, Hashes
+from concord.data.auditing.estimates import clustered_mean, clustered_share
 from concord.results import Result
 
 __all__ = ["TRAITS", "Pairs", "bias_results", "longer_wins", "pairs_of"]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from concord.data.audit import audit
-from concord.data.audited import Audit, AuditSettings
-from concord.data.bias import Pairs, longer_wins
+from concord.data.auditing.audit import audit
+from concord.data.auditing.bias import Pairs, longer_wins
+from concord.data.auditing.records import Audit, AuditSettings
 from concord.results import Result
-from tests.data.planted import compared
+from tests.data.auditing.planted import compared
 
 PLAIN = AuditSettings(near=False)
 Row = tuple[str, str, str, float]

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from concord.data.audited import LengthCounts, Table
-from concord.data.columns import Columns
-from concord.data.estimates import clustered_mean, clustered_share, percentile, wilson
-from concord.data.observe import Observer
-from concord.data.texts import ODDITIES
+from concord.data.auditing.columns import Columns
+from concord.data.auditing.estimates import clustered_mean, clustered_share, percentile, wilson
+from concord.data.auditing.observe import Observer
+from concord.data.auditing.records import LengthCounts, Table
+from concord.data.auditing.texts import ODDITIES
 from concord.results import Interval, Result
 
 __all__ = [

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from concord.data.bias import Pairs
-from concord.data.columns import Columns, Hashes, mixed
-from concord.data.estimates import clustered_share
-from concord.data.minhash import Sketch, near_groups
+from concord.data.auditing.bias import Pairs
+from concord.data.auditing.columns import Columns, Hashes, mixed
+from concord.data.auditing.estimates import clustered_share
+from concord.data.auditing.minhash import Sketch, near_groups
 from concord.results import Result
 from concord.types import Origin
 

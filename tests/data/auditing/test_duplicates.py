@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from concord.data.audit import audit
-from concord.data.audited import AuditSettings
-from tests.data.planted import compared, judged, sentence
+from concord.data.auditing.audit import audit
+from concord.data.auditing.records import AuditSettings
+from tests.data.auditing.planted import compared, judged, sentence
 
 PLAIN = AuditSettings(near=False)
 

@@ -5,8 +5,8 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from concord.data.exact import decided, exact_p_value
-from concord.data.utility import (
+from concord.data.auditing.exact import decided, exact_p_value
+from concord.data.auditing.utility import (
     Edges,
     aggregate,
     ceiling_of,

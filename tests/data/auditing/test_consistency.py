@@ -7,11 +7,11 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from concord.data.audit import audit
-from concord.data.audited import Audit, AuditSettings
+from concord.data.auditing.audit import audit
+from concord.data.auditing.records import Audit, AuditSettings
 from concord.types import Item, Origin, Preference, Utilities, as_prompt, as_turns
 from concord.views import Rating
-from tests.data.planted import compared, sentence
+from tests.data.auditing.planted import compared, sentence
 
 PLAIN = AuditSettings(near=False)
 

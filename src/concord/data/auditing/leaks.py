@@ -9,10 +9,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from concord.data.columns import Columns, Hashes, mixed
-from concord.data.duplicates import Measured
-from concord.data.estimates import clustered_share
-from concord.data.minhash import Sketch, cross_matches
+from concord.data.auditing.columns import Columns, Hashes, mixed
+from concord.data.auditing.duplicates import Measured
+from concord.data.auditing.estimates import clustered_share
+from concord.data.auditing.minhash import Sketch, cross_matches
 from concord.results import Result
 
 __all__ = ["leak_results", "near_leak_results"]
