@@ -1,0 +1,153 @@
+"""Causal language models from folders and from the Hugging Face hub, adapters too, with sentences for what
+can go wrong."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers.utils.hub import cached_file
+
+from concord.engine.local import LocalPolicy
+from concord.engine.start import Choice, start
+from concord.errors import InputError, NotFoundError, Said, explain, nearest
+from concord.render import Renderer, RenderSettings
+from concord.render.loading import load_tokenizer, read_files
+
+__all__ = ["adapted", "load_model", "load_policy"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
+_FAILURES = (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, SafetensorError)
+_SHOWN = 200  # characters of what a library says
+
+
+def load_policy(
+    model: str | Path,
+    *,
+    settings: RenderSettings | None = None,
+    dtype: str = "auto",
+    device: str = "",
+    layout: Choice = "auto",
+    offline: bool = True,
+    trust_remote_code: bool = False,
+) -> LocalPolicy:
+    """The policy of a model: of a folder, or of an id of the Hugging Face hub that was fetched before.
+
+    A folder of adapters is the model they were made for, with them; its tokenizer is its own if it has one.
+    """
+    base = adapted(model, offline=offline)
+    home = model if base is None or (Path(model) / "tokenizer_config.json").is_file() else base
+    tokenizer = load_tokenizer(home, offline=offline, trust_remote_code=trust_remote_code)
+    files = read_files(model if base is None else base, offline=offline)
+    renderer = Renderer(tokenizer, settings=settings, files=files)
+    loaded = load_model(
+        model, dtype=dtype, device=device, offline=offline, trust_remote_code=trust_remote_code
+    )
+    return LocalPolicy(start(loaded, layout=layout).engine, renderer)
+
+
+def load_model(
+    model: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str = "",
+    offline: bool = True,
+    trust_remote_code: bool = False,
+) -> nn.Module:
+    """A causal language model: of a folder, or of a hub id that was fetched before or, not offline, is now.
+
+    `dtype` is that of the weights, `auto` the one they are stored in. Without a `device` it is the first GPU,
+    where there is one. Weights that the model needs and the files do not have are refused: they would be
+    random.
+    """
+    if dtype not in _DTYPES:
+        wrong, do = "the precision of weights is not known", "name one of these"
+        raise InputError(explain(wrong, found=dtype, accepted=nearest(dtype, _DTYPES), do=do))
+    place = _device(device)
+    base = adapted(model, offline=offline)
+    loaded = _loaded(base or model, _DTYPES[dtype], offline=offline, trust_remote_code=trust_remote_code)
+    if base is not None:
+        loaded = _with_adapter(loaded, model, offline=offline)
+    return loaded.to(place)
+
+
+def adapted(model: str | Path, *, offline: bool = True) -> str | None:
+    """The model that a folder (or a hub id) of adapters is for; None where it holds no adapters."""
+    path: str | None = str(Path(model) / "adapter_config.json")
+    if not Path(model).is_dir():
+        try:
+            path = cached_file(str(model), "adapter_config.json", local_files_only=offline)
+        except (OSError, ValueError):
+            return None  # no adapters, or nothing at all: loading the model tells
+    if path is None or not Path(path).is_file():
+        return None
+    try:
+        base = str(json.loads(Path(path).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unloadable("the adapters do not name their model", model, error) from error
+    # A folder is named as it was reached from where the adapters were made; it may stand beside them too.
+    beside = Path(model) / base
+    return str(beside) if beside.is_dir() and not Path(base).exists() else base
+
+
+def _loaded(model: str | Path, dtype: Any, *, offline: bool, trust_remote_code: bool) -> nn.Module:
+    """A model with all its weights from its files."""
+    try:
+        both: Any = AutoModelForCausalLM.from_pretrained(
+            str(model),
+            dtype=dtype,
+            local_files_only=offline or Path(model).is_dir(),
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except _FAILURES as error:
+        raise _unloadable("no causal language model could be loaded", model, error) from error
+    loaded, facts = both
+    if missing := sorted(facts["missing_keys"]):
+        wrong = "the files of the model do not have all its weights, which would be random"
+        found = Said(f"{len(missing)} missing, such as {missing[0]}")
+        do = "take the files of a whole causal language model"
+        raise NotFoundError(explain(wrong, found=found, accepted="all weights", do=do))
+    return loaded
+
+
+def _with_adapter(model: nn.Module, adapter: str | Path, *, offline: bool) -> nn.Module:
+    """A model with adapters on it, all their weights from their files."""
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "Found missing adapter keys")
+            # peft asks by the older of two names.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            given: Any = {"is_trainable": True, "local_files_only": offline or Path(adapter).is_dir()}
+            return PeftModel.from_pretrained(model, str(adapter), **given)
+    except torch.OutOfMemoryError:
+        raise
+    except (UserWarning, *_FAILURES) as error:
+        raise _unloadable("the adapters could not be put on their model", adapter, error) from error
+
+
+def _device(name: str) -> torch.device:
+    """A device that is there."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        wrong, accepted = "the device cannot be used", "cpu, or cuda where there is one"
+        raise InputError(explain(wrong, found=name, accepted=accepted, do="leave it out")) from error
+    return device
+
+
+def _unloadable(wrong: str, model: str | Path, error: BaseException) -> NotFoundError:
+    lines = str(error).strip().splitlines() or [""]
+    wrong += f" ({type(error).__name__}: {lines[0][:_SHOWN]})"
+    accepted = "a folder with config.json and model.safetensors, or with adapters, or the id of a hub model"
+    do = "check the name, or the folder; a hub id must have been fetched, or the network allowed"
+    return NotFoundError(explain(wrong, found=str(model), accepted=accepted, do=do))

@@ -1,0 +1,299 @@
+"""Precision, dropout, and the identity of what was computed.
+
+Trainable weights are float32; bfloat16 means autocast, and frozen weights may be bfloat16. Training bfloat16
+weights themselves is by request only, with the share of weights that moved: at small steps most of them round
+back to where they were, and gradients of a head that is not fused meet in bfloat16 too. Values that are to be
+compared (policy and reference, a stored value and a fresh one) come from the same layout, kernel, precision
+and head: `Identity` is all of that, and the key under which they are kept.
+"""
+
+import copy
+import hashlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from concord.engine.model import causal, text_config
+from concord.errors import CapabilityError, Said, explain
+
+__all__ = [
+    "Identity",
+    "Noise",
+    "Stilled",
+    "adapter_weights",
+    "bfloat16",
+    "exported",
+    "hashed",
+    "identify",
+    "moved_share",
+    "noise",
+    "save",
+    "still",
+    "trainable_in_float32",
+    "weights_of",
+]
+
+_LOW = (torch.bfloat16, torch.float16)
+
+
+# --- weights ----------------------------------------------------------------------------------------------
+
+
+def trainable_in_float32(
+    model: nn.Module, *, upcast: bool = True, pure: bool = False
+) -> dict[str, torch.dtype]:
+    """Take trainable weights of half precision up to float32, or refuse them.
+
+    Returns their names with the precision they came in, which `exported` gives back to them. `pure` leaves
+    them as they are: then say what share of them moves (`moved_share`).
+    """
+    named = model.named_parameters()
+    low = {name: weight for name, weight in named if weight.requires_grad and weight.dtype in _LOW}
+    if low and not (upcast or pure):
+        wrong, found = "weights of half precision are to be trained", Said(f"{len(low)}, such as {min(low)}")
+        accepted = "trainable weights in float32; frozen ones may be bfloat16"
+        do = "let them be taken up, or ask for pure bfloat16 and watch the share of weights that moves"
+        raise CapabilityError(explain(wrong, found=found, accepted=accepted, do=do))
+    came = {name: weight.dtype for name, weight in low.items()}
+    if pure:
+        return {}
+    for weight in low.values():
+        # The same parameter, so that what is tied stays tied.
+        weight.data = weight.data.float()
+    return came
+
+
+def exported(model: nn.Module, came: Mapping[str, torch.dtype]) -> dict[str, Tensor]:
+    """The weights of a model, to be saved, each in the precision it came in; what is tied stays tied."""
+    held = model.state_dict(keep_vars=True)
+    wanted = {id(held[name]): dtype for name, dtype in came.items()}
+    cast = {id(weight): weight.detach().to(wanted.get(id(weight), weight.dtype)) for weight in held.values()}
+    return {name: cast[id(weight)] for name, weight in held.items()}
+
+
+def save(model: Any, folder: Path, came: Mapping[str, torch.dtype]) -> None:
+    """Save a model of transformers (or an adapter of peft) in the precision it came in."""
+    held = exported(model, came)
+    # It takes the weights out of what it is given, one after the other.
+    model.save_pretrained(folder, state_dict=dict(held))
+    if (folder / "config.json").exists():
+        # transformers writes down the precision of the model as it is trained, and loads what it wrote down.
+        config = copy.deepcopy(causal(model).config)
+        config.dtype = next(value.dtype for value in held.values() if value.is_floating_point())
+        config.save_pretrained(folder)
+
+
+def bfloat16(model: nn.Module) -> torch.autocast:
+    """Autocast to bfloat16 on the device of a model: the whole of what mixed precision is here."""
+    return torch.autocast(next(model.parameters()).device.type, torch.bfloat16)
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of all trainable weights, to say later what share of them moved."""
+    return {
+        name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad
+    }
+
+
+def moved_share(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
+    """The share of single weights that differ, among those that both have; 0 where there are none."""
+    pairs = [(before[name], after[name].to(before[name].device)) for name in before if name in after]
+    count = sum(old.numel() for old, _ in pairs)
+    return sum(int((old != new).sum()) for old, new in pairs) / count if count else 0.0
+
+
+# --- dropout ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stilled:
+    """The dropout that a model had, to be given back when it is exported."""
+
+    held: tuple[tuple[Any, str, float], ...]
+
+    @property
+    def largest(self) -> float:
+        """The largest probability that was set to zero, 0 if none was."""
+        return max((value for _, _, value in self.held), default=0.0)
+
+    def restore(self) -> None:
+        """Give every module and configuration the dropout it had."""
+        for owner, name, value in self.held:
+            setattr(owner, name, value)
+
+
+def still(model: nn.Module) -> Stilled:
+    """Set every dropout of a model to zero, adapters' and configurations' too, with the model in `train()`.
+
+    Some layers read a number of their own, some their configuration's, some are modules: all are set, for
+    what is left would make a policy differ from its own reference.
+    """
+    held: list[tuple[Any, str, float]] = []
+    seen: set[int] = set()
+    owners: list[Any] = list(model.modules())
+    owners += [
+        config for module in model.modules() if (config := getattr(module, "config", None)) is not None
+    ]
+    for owner in [*owners, text_config(model)]:
+        if id(owner) in seen:
+            continue
+        seen.add(id(owner))
+        is_dropout = isinstance(owner, nn.modules.dropout._DropoutNd)
+        for name, value in list(vars(owner).items()):
+            wanted = name == "p" if is_dropout else _is_chance(name)
+            if wanted and isinstance(value, float) and value > 0:
+                held.append((owner, name, value))
+                setattr(owner, name, 0.0)
+    model.train()
+    return Stilled(tuple(held))
+
+
+def _is_chance(name: str) -> bool:
+    return "dropout" in name or name.endswith(("pdrop", "layerdrop"))
+
+
+# --- noise ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far log-probabilities of the same tokens are apart when computed in two ways, in nats a token."""
+
+    most: float
+    mean: float
+    """The mean of absolute differences."""
+    drift: float
+    """The mean of differences: what does not average out over a reply."""
+    tokens: int
+
+    @property
+    def line(self) -> str:
+        """What a person should know."""
+        return (
+            f"log-probabilities apart by up to {self.most:.1e} nats a token, {self.mean:.1e} in the mean, "
+            f"drift {self.drift:+.1e}, over {self.tokens} tokens"
+        )
+
+
+def noise(first: Callable[[], Tensor], second: Callable[[], Tensor]) -> Noise:
+    """The noise floor: two ways to compute the same log-probabilities, as with and without autocast."""
+    with torch.no_grad():
+        off = second().double() - first().double()
+    if not off.numel():
+        return Noise(0.0, 0.0, 0.0, 0)
+    return Noise(float(off.abs().max()), float(off.abs().mean()), float(off.mean()), off.numel())
+
+
+# --- identity ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Identity:
+    """All that decides the values an engine gives for given tokens."""
+
+    weights: str
+    layout: str
+    kernel: str
+    dtype: str
+    head: str
+    versions: tuple[tuple[str, str], ...]
+
+    @property
+    def key(self) -> str:
+        """A short name for it, equal only if everything is."""
+        return hashlib.sha256(json.dumps(astuple(self)).encode()).hexdigest()
+
+
+_VERSIONS = ("torch", "transformers", "peft")
+# What a configuration says of where a model came from and how it is run, not of what it computes.
+_IDLE = frozenset(
+    {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "use_cache"}
+)
+
+
+def identify(model: nn.Module, *, layout: str, kernel: str, head: str, weights: str = "") -> Identity:
+    """The identity of a model's values under a layout, a kernel and a head, at this moment.
+
+    It reads every weight, unless their hash (`hashed`) is known.
+    """
+    device = next(model.parameters()).device.type
+    stored = "+".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in model.parameters()}))
+    if torch.is_autocast_enabled(device):
+        stored += f" autocast {str(torch.get_autocast_dtype(device)).removeprefix('torch.')}"
+    if (products := torch.get_float32_matmul_precision()) != "highest":
+        stored += f" products {products}"
+    versions = tuple((name, version) for name in _VERSIONS if (version := _version(name)))
+    return Identity(weights or hashed(model), layout, kernel, f"{stored} on {device}", head, versions)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def hashed(model: nn.Module) -> str:
+    """A hash of all that decides a model's values: weights, buffers, configuration, adapters and their state.
+
+    With its adapters switched off a model has the hash of the model below them.
+    """
+    adapters, config = list(_adapters(model)), causal(model).config.to_dict()
+    settings = {name: value for name, value in config.items() if name not in _IDLE and not _is_chance(name)}
+    skipped: set[int] = set()
+    if adapters:
+        # Adapters scale what they add, are merged, and are switched off, without a trace in any weight.
+        states = [[name, *_state(module)] for name, module in adapters]
+        if all(not on and not merged for _, on, merged, *_ in states):
+            skipped = adapter_weights(model)
+        else:
+            known = {name: one.to_dict() for name, one in getattr(model, "peft_config", {}).items()}
+            settings = {"config": settings, "adapters": known, "states": states}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    kept = {
+        _BELOW.sub("", name): value
+        for name, value in causal(model).state_dict(keep_vars=True).items()
+        if isinstance(value, Tensor) and id(value) not in skipped
+    }
+    for name, value in sorted(kept.items()):
+        # Of weights that are sharded over processes, all of them: every process has to come here.
+        whole = value.full_tensor() if isinstance(value, DTensor) else value
+        digest.update(f"{name} {whole.dtype} {list(whole.shape)} ".encode())
+        digest.update(whole.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+# --- adapters, as peft lays them over the modules of a model ----------------------------------------------
+
+_BELOW = re.compile(r"\.(base_layer|original_module|token_adapter)(?=\.)")
+"""The names of what an adapter stands over, the last of which is an adapter of its own."""
+
+
+def _adapters(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that add something to another, which they hold."""
+    yield from ((name, one) for name, one in model.named_modules() if hasattr(one, "_disable_adapters"))
+
+
+def _state(adapter: nn.Module) -> tuple[bool, bool, str, str]:
+    """Whether an adapter is on, whether merged into the weights below, which is active, how it scales."""
+    on = not getattr(adapter, "_disable_adapters", False)
+    merged = bool(vars(adapter).get("merged_adapters"))
+    return on, merged, str(getattr(adapter, "active_adapters", "")), str(vars(adapter).get("scaling", ""))
+
+
+def adapter_weights(model: nn.Module) -> set[int]:
+    """The weights that belong to adapters and not to the model below them, by their `id`."""
+    found: set[int] = set()
+    for _, adapter in _adapters(model):
+        for name, weight in adapter.state_dict(keep_vars=True).items():
+            if not _BELOW.match(f".{name}"):
+                found.add(id(weight))
+    return found
