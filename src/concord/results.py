@@ -72,7 +72,8 @@ class Result:
     `n` counts what the value rests on, `unit` says what it counts in, `how` how it was measured. `at` holds
     the coordinates that set it apart from results of the same name: its split, person, step, or the x of a
     curve. `reading` says which reading of the model's utility U_A it rests on (its log-probabilities, a
-    judge's choice, ...), empty where it rests on none; two readings are never ranked together.
+    judge's choice, ...), empty where it rests on none; two readings are never ranked together. `why_none`
+    says in a sentence why there is no value, where that is known, and what would give one.
     """
 
     name: str
@@ -86,12 +87,18 @@ class Result:
     higher_is_better: bool | None = None
     at: Mapping[str, str | float] = field(default_factory=dict[str, str | float])
     reading: str = ""
+    why_none: str = ""
 
     def __post_init__(self) -> None:
         if self.n < 0 or self.failures < 0:
             wrong, accepted = f"counts of {self.name} are below zero", "0 and above"
             do = "count again: n what the value rests on, failures what could not be measured"
             raise InputError(explain(wrong, found=(self.n, self.failures), accepted=accepted, do=do))
+        if self.value is not None and self.why_none:
+            wrong, accepted = f"{self.name} has a value and a reason why it has none", "one of the two"
+            raise InputError(
+                explain(wrong, found=self.why_none, accepted=accepted, do="leave the reason out")
+            )
         if self.value is not None and self.n == 0:
             wrong, accepted = f"{self.name} has a value but rests on nothing", "n of 1 or more with a value"
             do = "give n, or None for the value"

@@ -20,6 +20,7 @@ from concord import wire
 from concord.cli import main
 from concord.cli.options import DATA_OPTIONS, RENDER_OPTIONS
 from concord.data import Audit
+from tests.conftest import ROOT
 from tests.data.auditing.planted import sentence
 from tests.report.reading import read_page
 from tests.shared import SHARED, needs_shared
@@ -103,6 +104,23 @@ def test_all_that_a_reader_looks_for_is_there(folder: Path) -> None:
     assert shown.count("\n--- comparison, train.jsonl, line ") == 3
     assert re.search(r"^side +mean +1% +5% +25% +median +75% +95% +99% +longest$", shown, re.MULTILINE)
     assert re.search(r"^length \(characters\) +prompt +chosen +rejected +row$", shown, re.MULTILINE)
+
+
+def of_readme(folder: Path, *, with_model: bool) -> list[list[str]]:
+    """What the README tells to audit, and the files it names."""
+    write(folder / "prefs.jsonl", pairs(20))
+    (folder / "data").mkdir()
+    write(folder / "data" / "rows.jsonl", pairs(20))
+    lines = re.findall(r"^concord audit (.+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    commands = [shlex.split(line, comments=True) for line in lines]
+    found = [command for command in commands if ("--model" in command) == with_model]
+    assert len(found) >= 2
+    return found
+
+
+def test_the_commands_of_the_readme_work(folder: Path) -> None:
+    for command in of_readme(folder, with_model=False):
+        told(*command)
 
 
 def test_a_leak_is_found_whichever_way_splits_are_given(folder: Path) -> None:
@@ -207,13 +225,10 @@ def test_wrong_words_are_answered_with_the_nearest(folder: Path) -> None:
 def test_flags_that_need_others_say_so(folder: Path) -> None:
     assert "--plain, --max-length needs --model" in refused("train.jsonl", "--max-length", "9", "--plain")
     assert "0 is not in the range" in refused("train.jsonl", "--model", "m", "--max-length", "0")
-    error = refused("train.jsonl", "eval.jsonl", "--eval", "test.jsonl") if renamed(folder) else ""
+    assert "--skipped needs --on-bad-row skip" in refused("train.jsonl", "--skipped", "left.jsonl")
+    write(folder / "eval.jsonl", pairs(9, seed=4))
+    error = refused("train.jsonl", "eval.jsonl", "--eval", "test.jsonl")
     assert "there is a split of the name eval already" in error
-
-
-def renamed(folder: Path) -> Path:
-    """A copy of the test file, under a name that makes it the split eval."""
-    return write(folder / "eval.jsonl", pairs(9, seed=4))
 
 
 def test_files_that_hold_nothing_or_nothing_readable(folder: Path) -> None:
@@ -257,6 +272,14 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(folder: Path) -> 
     assert "there is no such folder for the page; found 'nowhere/page.html'" in error
 
 
+def test_a_page_in_a_folder_that_may_not_be_written_to_is_said_before_the_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # no folder is closed to root
+    error = refused("train.jsonl", "--html", "page.html")
+    assert "the page cannot be written there; found 'page.html'" in error
+
+
 def test_a_page_never_takes_the_place_of_data(folder: Path) -> None:
     before = (folder / "test.jsonl").read_bytes()
     assert "a page has no such name" in refused("train.jsonl", "--html", "test.jsonl")
@@ -290,6 +313,13 @@ def test_help_has_a_place_for_every_option() -> None:
     assert shown.rstrip().splitlines()[-2:] == ["Other:", "  -h, --help  Show this message and exit."]
     assert "concord audit train.jsonl --eval test.jsonl --model path/to/model" in shown
     assert len(DATA_OPTIONS) + len(RENDER_OPTIONS) == 8
+
+
+def test_letters_that_an_output_has_not_are_written_by_number(folder: Path) -> None:
+    write(folder / "snow.jsonl", [{"prompt": "Was ist \u6d41?", "completion": "Gr\u00fc\u00df dich."}] * 3)
+    done = process(folder / "snow.jsonl", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "user: Was ist \\u6d41?" in done.stdout
 
 
 @pytest.mark.slow
@@ -403,6 +433,13 @@ def test_with_a_model_lengths_are_tokens_and_flags_are_whole(folder: Path, model
     # What is advised can be given as it stands, and then advises itself; an audit leaves no row out.
     advised = shlex.split(line.replace(" --on-long drop", ""))
     assert line in told("train.jsonl", "--offline", *advised)
+
+
+@needs_shared
+def test_the_commands_of_the_readme_work_with_a_model(folder: Path, model: str) -> None:
+    (folder / "my-model").symlink_to(model)
+    for command in of_readme(folder, with_model=True):
+        assert "In tokens: the mean" in told(*command, "--offline")
 
 
 @needs_shared

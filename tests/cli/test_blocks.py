@@ -187,7 +187,7 @@ SAMPLE = Sample(
     "a.jsonl:7",
     (Turn("user", (Piece("Why?\n\tSo"),)),),
     (
-        ShownReply("chosen", (Turn("", (Piece("no "), Piece("yes", True), Piece("<e>", True, True))),), 4.5),
+        ShownReply("chosen", (Turn("", (Piece("no "), Piece("yes", True), Piece("<e>", True, True))),)),
         ShownReply("rejected", (Turn("assistant", (Piece(""),)),)),
     ),
     ("A remark.",),
@@ -197,7 +197,7 @@ SAMPLE = Sample(
 def test_without_colour_what_is_learned_from_stands_in_brackets() -> None:
     assert told(Samples((SAMPLE,), "One")) == (
         "One\nWhat stands in [[ and ]] is learned from.\n--- a.jsonl:7\nuser\n  Why?\n      So\n"
-        "chosen  score 4.50\n  no [[yes<e>]]\nrejected\nassistant\n  (nothing)\nA remark.\n"
+        "chosen\n  no [[yes<e>]]\nrejected\nassistant\n  (nothing)\nA remark.\n"
     )
 
 

@@ -113,3 +113,9 @@ def test_a_file_in_its_place_is_said_so(place: Path) -> None:
     told = cache()
     assert told.exit_code == 2
     assert "is a file" in told.stderr
+
+
+def test_its_help_says_each_verb_whole() -> None:
+    shown = CliRunner().invoke(main, ["cache", "--help"]).output
+    assert "verify   Read everything and check it.\n" in shown
+    assert "..." not in shown

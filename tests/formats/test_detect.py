@@ -313,6 +313,10 @@ def test_unknown_columns_name_the_nearest_shape() -> None:
     assert "prompt=question chosen=good_answer rejected=bad_answer" in refused(rows)
     assert "prompt=question chosen=bad_answer rejected=good_answer" in refused(rows)
     assert refused(rows_of({"turns": ["Tell me more.", "And more."]})) == ["prompt=turns.0", "text=turns.0"]
+    with pytest.raises(
+        InputError, match='"prompt=COLUMN chosen=COLUMN rejected=COLUMN" or --map "text=Frage"'
+    ):
+        detect(rows_of({"Frage": ASK, "Gut": SUN, "Schlecht": MOON}))
     for columns in ({"n": 1}, {"n": {"a.b": "some text"}}):
         with pytest.raises(InputError, match="prompt=COLUMN reply=COLUMN"):
             detect(rows_of(columns))

@@ -98,4 +98,4 @@ def test_the_messages_of_the_page_are_what_is_said() -> None:
 def test_the_splits_of_the_page_are_told() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert split_named("prefs-dev.jsonl") == split_named("dev/part-0.parquet") == "validation"
-    assert "`prefs-dev.jsonl` and `dev/part-0.parquet` are of the split `validation`" in text
+    assert "`prefs-dev.jsonl` is of the split `validation`, and so is `dev/part-0.parquet`" in text

@@ -176,6 +176,13 @@ def test_two_lines_of_which_one_is_cut_are_lines(tmp_path: Path, name: str) -> N
     assert bad.origin.line == 2
 
 
+def test_a_line_that_ends_inside_a_text_is_cut(tmp_path: Path) -> None:
+    good, [bad] = read(put(tmp_path / "a.jsonl", '{"a": "1"}\n{"a": "2\n{"a": "3"}\n'))
+    assert good == [{"a": "1"}, {"a": "3"}]
+    assert bad.origin.line == 2
+    assert "it seems cut; found the end of the text; accepted" in str(bad.error)
+
+
 def test_a_cut_first_line_does_not_make_a_document(tmp_path: Path) -> None:
     good, [bad] = read(put(tmp_path / "a.jsonl", '{"a": \n{"a": 2}\n'))
     assert good == [{"a": 2}]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.errors import InputError
-from concord.render.fit import How, Lengths, TooLongError, corrected, fit, measure
+from concord.render.fit import How, TooLongError, corrected, fit, measure, too_long
 from concord.render.records import Leaf, Rendered
 from tests.render.helpers import item, only, renderer, said
 
@@ -117,6 +117,10 @@ def test_later_leaves_lose_the_same_beginning_or_the_row_is_left_out() -> None:
     assert [each.ids.tolist() for each in done.replies[0]] == [[1, 3, 4], [1, 3, 7, 8]]
     assert [each.spans.tolist() for each in done.replies[0]] == [[[2, 3]], [[3, 4]]]
     assert fit(Rendered(array(1, 2, 3), ((one, other),)), 4, "prompt-left", keep=(1,)).rendered is None
+    # A turn that stands where the cut ends has nothing before it that its first token is predicted from.
+    early = leaf([1, 2, 7], (2, 3))
+    assert fit(Rendered(array(1, 2, 3), ((one, early),)), 2, "prompt-left").rendered is None
+    assert fit(Rendered(array(1, 2, 3), ((one, early),)), 3, "prompt-left").rendered is not None
 
 
 def test_a_leaf_without_room_is_cut_and_counted_if_another_is_left() -> None:
@@ -153,19 +157,16 @@ def test_settings_that_make_no_sense_are_refused(most: int, how: How) -> None:
 
 
 def test_the_error_counts_and_gives_whole_commands() -> None:
-    lengths = Lengths()
-    for size in (3, 9, 5, 9):
-        lengths.add(Rendered(array(*range(size)), ()))
-    assert (lengths.rows, lengths.longest, lengths.over(4), lengths.over(9)) == (4, 9, 3, 0)
+    lengths = {3: 1, 9: 2, 5: 1}
     command = ["concord", "train", "dpo", "--data", "my prefs.jsonl", "--max-length", "4", "--on-long=error"]
-    message = str(lengths.error(4, command=command))
+    message = str(too_long(lengths, 4, command=command))
     assert message.startswith("3 of 4 rows (75.0%) have more tokens than the 4 that are allowed")
     assert "found a longest row of 9 tokens" in message
     start = "concord train dpo --data 'my prefs.jsonl' --max-length"
     assert f"\n  {start} 9 --on-long=error\n" in message
     for how in ("drop", "prompt-left", "reply-right"):
         assert f"\n  {start} 4 --on-long {how}" in message
-    assert "--max-length 9, or --on-long with drop" in str(lengths.error(4))
+    assert "--max-length 9, or --on-long with drop" in str(too_long(lengths, 4))
 
 
 def test_one_row_that_is_too_long_is_an_error_where_that_is_asked() -> None:

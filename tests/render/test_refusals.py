@@ -196,8 +196,8 @@ def test_a_template_that_never_ends_by_itself_is_named() -> None:
 
 
 def test_a_template_that_is_no_template_is_refused_at_once() -> None:
-    with pytest.raises(InputError, match="the chat template is not Jinja"):
-        renderer("chatml", "{% for %}")
+    with pytest.raises(InputError, match=r"is not Jinja.*found line 2 of the template 'default'"):
+        renderer("chatml", "\n{% for %}")
 
 
 def test_a_stop_token_that_the_tokenizer_takes_for_part_of_another_is_refused() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from concord.errors import NotFoundError, UnavailableError
+from concord.errors import InputError, NotFoundError, UnavailableError
 from concord.messages import Message, Prompt
 from concord.render import templates
 from concord.render.loading import ModelFiles, load_tokenizer, read_files
@@ -208,13 +208,21 @@ def test_a_renderer_is_loaded_from_a_folder(tmp_path: Path) -> None:
     assert show(made, item("Hi", "Yes")) == show(renderer("gemma"), item("Hi", "Yes"))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{", '{"eos_token_id": "x", "n_ctx": "many"}', '{"eos_token_id": [true]}']
-)
+@pytest.mark.parametrize("text", ["{}", '{"eos_token_id": "x", "n_ctx": "many"}', '{"eos_token_id": [true]}'])
 def test_files_that_say_nothing_say_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     (tmp_path / "generation_config.json").write_text(text)
     assert read_files(tmp_path) == ModelFiles(folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff"])
+def test_a_damaged_file_is_refused_for_it_may_hold_the_stop_tokens(
+    tmp_path: Path, name: str, data: bytes
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=f"{name} of the model cannot be read"):
+        read_files(tmp_path)
 
 
 def test_models_that_are_not_there_are_not_found(tmp_path: Path) -> None:
@@ -225,6 +233,23 @@ def test_models_that_are_not_there_are_not_found(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
     with pytest.raises(NotFoundError, match="allow the network for a hub id"):
         load_tokenizer("nobody/has-this")
+    for path in ("", "./none", "../none", "a/b/none", str(Path(__file__))):
+        with pytest.raises(NotFoundError, match="there is no model in this folder"):
+            load_tokenizer(path)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("text", ["[]", "{", "{}", "3"])
+def test_a_tokenizer_whose_files_are_damaged_is_refused_or_loaded(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    tokenizer("gemma").save_pretrained(tmp_path)
+    (tmp_path / name).write_text(text)
+    if (name, text) == ("tokenizer_config.json", "{}"):
+        assert callable(load_tokenizer(tmp_path))
+        return
+    with pytest.raises(NotFoundError, match="no tokenizer could be loaded"):
+        load_tokenizer(tmp_path)
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

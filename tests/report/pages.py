@@ -79,11 +79,7 @@ def whole_page(text: str = "Lengths and so on") -> Page:
         ),
         Histogram(text, Axis(text), (0.0, 1.0, 2.0), (Counts(text, (3, 4)),), caption=text),
         Samples(
-            (
-                Sample(
-                    text, (turn,), (ShownReply(text, (turn,), 1.5), ShownReply("rejected", (turn,))), (text,)
-                ),
-            ),
+            (Sample(text, (turn,), (ShownReply(text, (turn,)), ShownReply("rejected", (turn,))), (text,)),),
             text,
         ),
     )

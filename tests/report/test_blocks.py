@@ -5,7 +5,8 @@ from math import inf
 import pytest
 
 from concord.errors import InputError
-from concord.report.blocks import Axis, Column, Counts, Histogram, Piece, Table, special_apart
+from concord.report.blocks import Axis, Column, Counts, Histogram, Piece, Table
+from concord.report.pieces import special_apart
 
 
 def test_a_row_that_does_not_fit_its_columns_is_refused() -> None:

@@ -111,7 +111,7 @@ def test_what_wins_is_told_in_one_unit_and_by_ratio() -> None:
         ("twice as long", Measured(0.8, bucket.interval), 8),
     )
     assert isinstance(others, Table)
-    assert [row[0] for row in others.rows] == ["has more items of lists"]
+    assert [row[0] for row in others.rows] == ["has more list items"]
 
 
 def test_shares_stand_side_by_side_for_each_split() -> None:
@@ -134,16 +134,16 @@ def test_one_thing_is_one_and_each_method_is_explained_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "how", "said"),
+    ("value", "said"),
     [
-        (None, "by a test: the data cannot tell, as nobody asked", "The data cannot tell, as nobody asked."),
-        (0.001, "by a test", "No: no utility explains who won (p = 0.001)."),
-        (0.4, "by a test", "Nothing speaks against it: a utility explains who won (p = 0.4)."),
+        (None, "The data cannot tell, as nobody asked."),
+        (0.001, "No: no utility explains who won (p = 0.001)."),
+        (0.4, "Nothing speaks against it: a utility explains who won (p = 0.4)."),
     ],
 )
-def test_the_verdict_on_a_utility(value: float | None, how: str, said: str) -> None:
-    fit = Result(name="utility_fit_p", value=value, n=int(value is not None), how=how)
-    circles = Result(name="intransitive_triads", value=None, n=0, how="share of triads. There are none")
+def test_the_verdict_on_a_utility(value: float | None, said: str) -> None:
+    fit = Result(name="utility_fit_p", value=value, n=int(value is not None), why_none="" if value else said)
+    circles = Result(name="intransitive_triads", value=None, n=0, why_none="There are none.")
     found = below(blocks(fit, circles), "Can the preferences be a utility?")
     assert [one.text for one in found[1:] if isinstance(one, Paragraph)] == [
         said,

@@ -61,6 +61,9 @@ class _Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **extra: Any) -> Any:
+        if (reconfigure := getattr(sys.stdout, "reconfigure", None)) is not None:
+            # An output that has few letters is given the others by number.
+            reconfigure(errors="backslashreplace")
         try:
             return super().main(*args, **extra)
         except OSError as error:

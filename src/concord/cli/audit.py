@@ -1,5 +1,6 @@
 """`concord audit`: what is in a data set, before anything is trained on it."""
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,10 @@ def _check_page(file: Path) -> None:
     if not file.absolute().parent.is_dir():
         wrong, do = "there is no such folder for the page", "make the folder, or name a file elsewhere"
         raise InputError(explain(wrong, found=str(file), accepted="a file in a folder that is there", do=do))
+    if not os.access(file.absolute().parent, os.W_OK | os.X_OK):
+        wrong, do = "the page cannot be written there", "give write permission, or name a file elsewhere"
+        accepted = "a file in a folder that may be written to"
+        raise InputError(explain(wrong, found=str(file), accepted=accepted, do=do))
 
 
 def _page(
@@ -138,6 +143,8 @@ def _open(data: tuple[str, ...], split: str, given: dict[str, Any], skipped: Pat
 def _skipped(data: tuple[str, ...], given: dict[str, Any], split: str) -> Path | None:
     """Where rows that are left out are written: a file for each split, so that none takes another's place."""
     if given["on_bad_row"] == "stop":
+        if given["skipped"] is not None:
+            raise click.UsageError("--skipped needs --on-bad-row skip: otherwise no row is left out.")
         return None
     stem = Path(data[0]).name.split(".")[0] or "data"
     file: Path = given["skipped"] or Path(f"{stem}.skipped.jsonl")
@@ -154,6 +161,8 @@ def _renderer(given: dict[str, Any]) -> Renderer | None:
         if ignored := [flag for name, flag in names.items() if given[name]]:
             raise click.UsageError(f"{', '.join(ignored)} needs --model: without one there are no tokens.")
         return None
+    # Or it says, in every audit without torch, that there is no torch.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     template = given["chat_template"]
     settings = RenderSettings(
         template_args=template_args(given["template_pairs"]),

@@ -3,7 +3,7 @@
 Where nobody sees colour (a pipe, a file, NO_COLOR), what is learned from stands in [[ and ]].
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import assert_never
 
 from rich.cells import cell_len
@@ -32,8 +32,7 @@ from concord.report.blocks import (
     Turn,
 )
 from concord.report.cells import Footnotes, filled
-from concord.report.conversations import count_trained, split_pieces
-from concord.report.numbers import number
+from concord.report.pieces import counted, length, split_pieces
 from concord.report.words import one_line, visible
 
 __all__ = ["show_block", "show_page"]
@@ -141,7 +140,7 @@ def _facts(out: Console, block: Facts) -> None:
 def _samples(out: Console, block: Samples) -> None:
     if block.caption:
         _prose(out, block.caption, style="bold")
-    turns = [turn for sample in block.samples for turn in _turns(sample)]
+    turns = [turn for sample in block.samples for turn in sample.turns]
     if any(piece.trained for turn in turns for piece in turn.pieces):
         plain = "What stands in [[ and ]] is learned from."
         _prose(out, "Green text is learned from." if _coloured(out) else plain, style="dim")
@@ -149,12 +148,6 @@ def _samples(out: Console, block: Samples) -> None:
         if at:
             out.print()
         _sample(out, sample)
-
-
-def _turns(sample: Sample) -> Iterable[Turn]:
-    yield from sample.prompt
-    for reply in sample.replies:
-        yield from reply.turns
 
 
 def _sample(out: Console, sample: Sample) -> None:
@@ -168,9 +161,8 @@ def _sample(out: Console, sample: Sample) -> None:
 
 
 def _reply(out: Console, reply: ShownReply) -> None:
-    score = "" if reply.score is None else f"  score {number(reply.score)}"
-    if reply.label or score:
-        _prose(out, f"{one_line(reply.label)}{score}".strip(), style="bold")
+    if reply.label:
+        _prose(out, one_line(reply.label), style="bold")
     for turn in reply.turns:
         _turn(out, turn)
 
@@ -188,15 +180,11 @@ def _turn(out: Console, turn: Turn) -> None:
 def _told(pieces: Sequence[Piece], *, coloured: bool) -> Text:
     """The pieces as text; of what is long the beginning and the end, with what is between them counted."""
     shown, rest = split_pieces(pieces, _HEAD)
-    size, _ = count_trained(rest)
+    size = length(rest)
     if size <= _TAIL * 2:
         return _joined([*shown, *rest], coloured) if shown or rest else Text("(nothing)", style="dim")
     left_out, end = split_pieces(rest, size - _TAIL)
-    count, trained = count_trained(left_out)
-    which = (
-        ", all learned from" if count == trained else f", {trained:,} of them learned from" if trained else ""
-    )
-    between = Text(f"\n... {count:,} characters{which} ...\n", style="dim")
+    between = Text(f"\n... {counted(left_out)} ...\n", style="dim")
     return _joined(shown, coloured).append_text(between).append_text(_joined(end, coloured))
 
 

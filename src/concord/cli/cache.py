@@ -78,7 +78,7 @@ def _stats(*, as_json: bool) -> None:
     columns(console(), rows, styles=("bold",))
 
 
-@command.command("verify")
+@command.command("verify", short_help="Read everything and check it.")
 @_json
 @click.pass_obj
 def _verify(group_json: bool, /, *, as_json: bool) -> None:

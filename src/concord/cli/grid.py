@@ -24,7 +24,7 @@ def grid(out: Console, table: Table) -> None:
     """Print the rows of a table under their heads, and its notes."""
     notes = Footnotes()
     cells = filled(table, notes)
-    right = [is_right(column, [row[at] for row in table.rows]) for at, column in enumerate(table.columns)]
+    right = [is_right(row[at] for row in table.rows) for at in range(len(table.columns))]
     heads = [one_line(titled(column)) for column in table.columns]
     columns = [_texts([row[at] for row in cells], is_num, out) for at, is_num in enumerate(right)]
     rows = [list(row) for row in zip(*columns, strict=True)]

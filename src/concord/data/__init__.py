@@ -6,19 +6,10 @@ split      which split a prompt belongs to; `take`, `where`, `sample`, `capped` 
 prepare    items rendered into shards of tokens, which `Shards` reads at random
 """
 
-from concord.data.auditing import (
-    Audit,
-    AuditSettings,
-    Finding,
-    LengthCounts,
-    Sample,
-    SampleText,
-    Table,
-    audit,
-)
+from concord.data.auditing import Audit, AuditSettings, Finding, audit
 from concord.data.mixing import Mix, mix
 from concord.data.order import permuted, row_at, walked
-from concord.data.prepare import Preparation, prepare
+from concord.data.prepare import Limit, Preparation, prepare
 from concord.data.select import capped, prompt_key, sample, split, take, where
 from concord.data.shards import Prepared, Shards
 
@@ -26,14 +17,11 @@ __all__ = [
     "Audit",
     "AuditSettings",
     "Finding",
-    "LengthCounts",
+    "Limit",
     "Mix",
     "Preparation",
     "Prepared",
-    "Sample",
-    "SampleText",
     "Shards",
-    "Table",
     "audit",
     "capped",
     "mix",

@@ -28,7 +28,7 @@ _PERIOD = 1 << 18  # steps after which a mixture repeats its order of sources, a
 class Mix:
     """An endless order over several named sources; `mix` makes it.
 
-    `shares` are the exact quotas. Without weights (`pattern` is none) all rows of all sources are shuffled
+    `shares` are the exact quotas. Where it is not `weighted`, all rows of all sources are shuffled
     as one, so each is seen once an epoch. With weights the step decides the source: after any number of
     steps each source has had its share of them, off by less than one. A source is walked in a shuffle of
     its own, anew in every pass, so a source that is short for its share repeats; `passes` says how often.

@@ -18,7 +18,7 @@ from concord import store
 from concord.errors import InputError, Said, explain
 from concord.messages import is_count
 
-__all__ = ["Integers", "check_count", "permuted", "row_at", "subseed", "walked"]
+__all__ = ["Integers", "check_count", "permuted", "row_at", "scrambled", "subseed", "walked"]
 
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 """Whole numbers, as an array."""
@@ -87,11 +87,11 @@ def _permuted(positions: Integers, size: int, seed: int) -> Integers:
     rows = np.empty(positions.size, np.int64)
     flat = positions.reshape(-1)
     for start in range(0, flat.size, _BLOCK):
-        rows[start : start + _BLOCK] = _scrambled(flat[start : start + _BLOCK], size, seed)
+        rows[start : start + _BLOCK] = _shuffled(flat[start : start + _BLOCK], size, seed)
     return cast(Integers, rows.reshape(positions.shape))
 
 
-def _scrambled(positions: Integers, size: int, seed: int) -> Integers:
+def _shuffled(positions: Integers, size: int, seed: int) -> Integers:
     high = math.isqrt(size - 1) + 1
     low = -(-size // high)
     keys = _keys(seed)
@@ -114,16 +114,16 @@ def _scrambled(positions: Integers, size: int, seed: int) -> Integers:
 def _keys(seed: int) -> tuple[tuple[np.uint64, np.uint64], ...]:
     """The keys of the rounds."""
     numbers = ((seed + _GOLDEN * count) & _ALL for count in range(1, 2 * _ROUNDS + 1))
-    keys = [_mixed(np.array([number], np.uint64))[0] for number in numbers]
+    keys = [scrambled(np.array([number], np.uint64))[0] for number in numbers]
     return tuple(zip(keys[::2], keys[1::2], strict=True))
 
 
 def _digit(values: _Words, base: int) -> _Words:
     """A digit below `base` for each value, drawn by hashing it; the base has at most 32 bits."""
-    return ((_mixed(values) >> np.uint64(32)) * np.uint64(base)) >> np.uint64(32)
+    return ((scrambled(values) >> np.uint64(32)) * np.uint64(base)) >> np.uint64(32)
 
 
-def _mixed(values: _Words) -> _Words:
+def scrambled(values: _Words) -> _Words:
     """Hash 64 bits to 64 bits, one to one (the finisher of SplitMix64); products wrap around."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(_FIRST)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(_SECOND)

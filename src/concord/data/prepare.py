@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from concord import store as stores
 from concord import wire
@@ -21,9 +21,9 @@ from concord.data.packed import LAYOUT, measure, pack, unpack
 from concord.data.rendering import Refused, Rendering, Work, rendering
 from concord.data.shards import Shards
 from concord.data.writing import Writer
-from concord.errors import NOTHING, InputError, RowError, Said, explain, nearest
+from concord.errors import NOTHING, InputError, RowError, Said, explain
 from concord.messages import Message, Prompt, is_count
-from concord.render.fit import How, Lengths, TooLongError, fit
+from concord.render.fit import How, TooLongError, check_limit, fit, too_long
 from concord.render.renderer import Renderer
 from concord.store import Store
 from concord.types import JSON, Item
@@ -51,13 +51,7 @@ class Limit:
     command: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if not is_count(self.max_length, 1):
-            wrong, do = "the longest row allowed has no length", "give a number of tokens"
-            raise InputError(explain(wrong, found=self.max_length, accepted="1 or more", do=do))
-        if self.on_long not in (ways := get_args(How)):
-            wrong, do = "no such way to treat rows that are too long", "choose one"
-            accepted = nearest(str(self.on_long), ways)
-            raise InputError(explain(wrong, found=self.on_long, accepted=accepted, do=do))
+        check_limit(self.max_length, self.on_long)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +207,7 @@ class _Tally:
     def __init__(self, writer: Writer, limit: Limit | None, keep: Sequence[int], *, skip: bool) -> None:
         self._writer, self._limit, self._keep, self._skip = writer, limit, keep, skip
         self._refused: Counter[str] = Counter()
-        self._lengths = Lengths()
+        self._lengths: Counter[int] = Counter()
         self._long: list[str] = []
         self._rows = self._tokens = self._dropped = self._cut = self._tokens_cut = 0
         self.read = self.reused = self.rendered = 0
@@ -241,13 +235,13 @@ class _Tally:
 
     def _fitted(self, item: Item, row: bytes, limit: Limit) -> bytes | None:
         """A row that has room, or nothing where it is left out or nothing will be written."""
-        rendered = unpack(row)
         if limit.on_long == "error":
-            self._lengths.add(rendered)
             longest = measure(row).longest
+            self._lengths[longest] += 1
             if longest > limit.max_length and len(self._long) < _PLACES:
                 self._long.append(f"{item.origin or f'item {self.read}'} ({longest})")
             return None if self._long else row
+        rendered = unpack(row)
         done = fit(rendered, limit.max_length, limit.on_long, keep=self._keep)
         if done.rendered is None:
             self._dropped += 1
@@ -260,7 +254,7 @@ class _Tally:
     def published(self) -> Preparation:
         """Publish what was written, unless rows were too long or nothing is left."""
         if self._limit is not None and self._long:
-            error = self._lengths.error(self._limit.max_length, command=self._limit.command)
+            error = too_long(self._lengths, self._limit.max_length, command=self._limit.command)
             raise TooLongError(f"{error}\nThe first such rows, with their tokens: {', '.join(self._long)}.")
         if not self._rows:
             wrong, do = "no row is left to train on", "look at the data, or allow longer rows"

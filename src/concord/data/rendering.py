@@ -23,7 +23,7 @@ from concord.render.records import RenderSettings, Unrendered
 from concord.render.renderer import Renderer
 from concord.types import Item
 
-__all__ = ["Here", "Pool", "Refused", "Rendering", "Work", "rendering"]
+__all__ = ["Refused", "Rendering", "Work", "rendering"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class _Done:
         return self.rows
 
 
-class Here:
+class _Here:
     """Rendering in this process."""
 
     ahead = 0
@@ -80,7 +80,7 @@ class Here:
         return _Done(_packed(self._renderer, items))
 
 
-class Pool:
+class _Pool:
     """Rendering in worker processes."""
 
     def __init__(self, renderer: Renderer, workers: int) -> None:
@@ -121,9 +121,9 @@ class _Sent:
 def rendering(renderer: Renderer, workers: int) -> Generator[Rendering]:
     """Render here, or with so many workers, which are ended on leaving."""
     if not workers:
-        yield Here(renderer)
+        yield _Here(renderer)
         return
-    pool = Pool(renderer, workers)
+    pool = _Pool(renderer, workers)
     try:
         yield pool
     finally:

@@ -208,6 +208,8 @@ def _refuse_unknown(seen: Sample) -> NoReturn:
         lines += _with_replies({"prompt": Field(asking[0])}, replying, seen)
     if asking:
         lines.append(written({"prompt": Field(asking[0])}))
+    elif len(texts) > 1 and not chats:
+        lines += ["prompt=COLUMN reply=COLUMN", "prompt=COLUMN chosen=COLUMN rejected=COLUMN"]
     if texts:
         lines.append(written({"text": Field(texts[0])}))
     has = ", ".join(repr(one.name) for one in needed(shape, fields).values())

@@ -29,7 +29,7 @@ from concord.formats.values import settled
 from concord.types import Item
 from concord.views import Kind
 
-__all__ = ["Plan", "named_shape", "parse_mapping", "shape_for"]
+__all__ = ["Plan", "parse_mapping"]
 
 _GRAMMAR = "ROLE=COLUMN ..., such as prompt=question reply=answer, or label=grade(good:true,bad:false)"
 
@@ -46,7 +46,7 @@ class Plan:
     @property
     def line(self) -> str:
         """The mapping in one line, which says the same to `parse_mapping`."""
-        usual = shape_for(self.fields)
+        usual = _shape_for(self.fields)
         named = usual is None or usual.read is not self.shape.read or usual.kind != self.shape.kind
         return written(self.fields, self.shape if named else None)
 
@@ -171,7 +171,7 @@ def parse_mapping(line: str, sample: Sequence[Row] = ()) -> Plan:
                 )
     if shape is not None:
         fields = _filled(shape, fields, seen)
-    made = shape or shape_for(fields)
+    made = shape or _shape_for(fields)
     if made is None:
         raise _no_shape(fields)
     if sample:
@@ -193,7 +193,7 @@ def _parsed(line: str) -> tuple[Shape | None, dict[str, Field]]:
         at = token.end()
         role, name = token["role"], token["column"]
         if role == "shape":
-            shape = named_shape(name)
+            shape = _named_shape(name)
             continue
         role = ROLE_ALIASES.get(role, role)
         if role not in ROLES and not re.fullmatch(r"aspect\.\S+", role):
@@ -212,7 +212,7 @@ def _parsed(line: str) -> tuple[Shape | None, dict[str, Field]]:
     return shape, fields
 
 
-def named_shape(name: str) -> Shape:
+def _named_shape(name: str) -> Shape:
     """The shape of a name, or an error with the nearest one."""
     known = {shape.name: shape for shape in all_shapes()}
     if name not in known:
@@ -270,7 +270,7 @@ def _numeric(text: str) -> Mapping[str, Any]:
     return {text: value} if number else {}
 
 
-def shape_for(roles: Iterable[str]) -> Shape | None:
+def _shape_for(roles: Iterable[str]) -> Shape | None:
     """The shape that a set of roles makes; None where it makes none."""
     given = set(roles)
     fitting = [

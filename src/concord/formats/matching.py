@@ -1,8 +1,8 @@
 """Which columns of sampled rows could take which role of a shape, by name and by what the values look like.
 
 Sample   some rows, with the values of each column
-matched  the fields of a shape in a sample, and the roles for which nothing was found
-likeness how near a sample comes to a shape
+matched  the fields of a shape in a sample; `lacks` says what is missing of it
+closest  the shape that a sample comes nearest to
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 from concord.formats.strict import DEEPEST, nested
 
+__all__ = ["as_json", "pictured", "raw_json", "shown"]
+
 _LARGEST = 10**4300  # Python spells no whole number that is longer
 
-__all__ = ["as_json", "is_picture", "pictured", "raw_json", "shown"]
 
-
-def is_picture(value: object) -> bool:
+def _is_picture(value: object) -> bool:
     """Whether a value is an opened picture of the imaging library, which this module does not import."""
     return type(value).__module__.startswith("PIL.") and hasattr(value, "save")
 
@@ -37,7 +37,7 @@ def pictured(value: Any, depth: int = DEEPEST) -> Any:
         return [pictured(one, depth - 1) for one in cast("Iterable[Any]", value)]
     if callable(listed := getattr(value, "tolist", None)):  # arrays and their scalars, as NumPy has them
         return pictured(listed(), depth - 1)
-    if is_picture(value):
+    if _is_picture(value):
         value.save(kept := BytesIO(), format="PNG")
         return kept.getvalue()
     return value
@@ -76,7 +76,6 @@ def as_json(value: Any, lost: set[str]) -> Any:
 
 def raw_json(columns: Mapping[str, Any]) -> str:
     """A row as one line of JSON, bytes as base64 and the rest as JSON has it; for files of skipped rows."""
-
     try:
         return json.dumps(columns, default=_kept, allow_nan=False)
     except (TypeError, ValueError):  # keys that are no text, numbers that JSON has not

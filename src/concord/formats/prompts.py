@@ -12,8 +12,7 @@ from concord.types import Message, Prompt, Turns
 __all__ = [
     "conversation_of",
     "framed",
-    "illustrated",
-    "introduced",
+    "furnished",
     "left_open",
     "prompt_of",
     "replied",
@@ -84,13 +83,17 @@ def _history(cells: Cells) -> Turns:
 
 def framed(cells: Cells, messages: Turns) -> Prompt:
     """A prompt with what stands beside its messages: system message, tools, template arguments, pictures."""
+    return told(cells, furnished(cells, messages))
+
+
+def furnished(cells: Cells, messages: Turns) -> Turns:
+    """Messages with the system message, pictures, films and sounds that have columns of their own."""
     if not cells.layout.framed and not cells.gaps:
-        return Prompt(messages)
-    messages = illustrated(cells, introduced(cells, messages))
-    return Prompt(messages, tools=_tools(cells), template_args=_template_args(cells))
+        return messages
+    return _illustrated(cells, _introduced(cells, messages))
 
 
-def introduced(cells: Cells, messages: Turns) -> Turns:
+def _introduced(cells: Cells, messages: Turns) -> Turns:
     """Messages with the system message that has a column of its own."""
     system = cells.get("system")
     if system is None or system == "":
@@ -124,7 +127,7 @@ def _template_args(cells: Cells) -> dict[str, Any]:
     return {key: one for key, one in mapping(cast(object, found)).items() if one is not None}
 
 
-def illustrated(cells: Cells, messages: Turns) -> Turns:
+def _illustrated(cells: Cells, messages: Turns) -> Turns:
     """Messages with the pictures, films and sounds that have columns of their own, each where it belongs."""
     for family in MEDIA_TAGS:
         value = cells.get(family)
@@ -173,10 +176,7 @@ def conversation_of(cells: Cells) -> Turns:
     value = cells.json("messages")
     if value is None:
         raise cells.absent("messages")
-    conversation = turns(value, cells.place("messages"), cells)
-    if not cells.layout.framed and not cells.gaps:
-        return conversation
-    return illustrated(cells, introduced(cells, conversation))
+    return furnished(cells, turns(value, cells.place("messages"), cells))
 
 
 def told(cells: Cells, messages: Turns) -> Prompt:

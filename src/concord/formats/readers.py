@@ -13,8 +13,7 @@ from concord.formats.conversations import hh_turns, judged_turns, shared_text, s
 from concord.formats.prompts import (
     conversation_of,
     framed,
-    illustrated,
-    introduced,
+    furnished,
     left_open,
     prompt_of,
     replied,
@@ -186,9 +185,7 @@ def _shared(cells: Cells, one: str, other: str) -> tuple[Prompt, tuple[Turns, Tu
     for role in (one, other):
         side = turns(cells.chat(role), cells.place(role), cells)
         judged_turns(side, cells.place(role))
-        sides.append(
-            illustrated(cells, introduced(cells, side)) if cells.layout.framed or cells.gaps else side
-        )
+        sides.append(furnished(cells, side))
     return _split(cells, one, sides)
 
 
@@ -284,17 +281,16 @@ def read_two(cells: Cells) -> Pieces:
     else:
         return [(prompt, replies, None)]
     aspects = {name: _share(cells, role) for role, name in cells.layout.aspects.items()}
-    strength = cells.number("strength") if cells.has("strength") else None
-    return [(prompt, replies, Preference(share, votes, strength=strength, aspects=aspects))]
+    known = Preference(share, votes, strength=cells.number("strength"), aspects=aspects)
+    return [(prompt, replies, known)]
 
 
 def _share(cells: Cells, role: str) -> float:
     """How probably the first reply is the better one, from what the table says of a choice."""
-    value = cells.need(role)
-    return _shared_value(value, cells.place(role))
+    return _share_of(cells.need(role), cells.place(role))
 
 
-def _shared_value(value: Any, place: Place) -> float:
+def _share_of(value: Any, place: Place) -> float:
     if not isinstance(value, str) or value not in _SHARES:
         wrong, do = "a choice is not one of the two replies", "say what it means: COLUMN(VALUE:first,...)"
         raise trouble(place, wrong, found=value, accepted=", ".join(_SHARES), do=do)
@@ -303,10 +299,10 @@ def _shared_value(value: Any, place: Place) -> float:
 
 def _votes(cells: Cells) -> tuple[int, int, int] | None:
     """Votes, one for each annotator, as counts; None where a row has none."""
-    if not cells.has("votes") or cells.get("votes") is None:
+    if cells.get("votes") is None:
         return None
     place = cells.place("votes")
-    shares = [_shared_value(one, (place, at)) for at, one in enumerate(cells.list("votes"))]
+    shares = [_share_of(one, (place, at)) for at, one in enumerate(cells.list("votes"))]
     return shares.count(1.0), shares.count(0.5), shares.count(0.0)
 
 
@@ -345,8 +341,8 @@ def _worth(cells: Cells, role: str, number: int) -> Utilities:
     if not cells.has("scores") and not aspects:
         return None
     scores = cells.numbers("scores") if cells.has("scores") else (None,) * number
-    for named, values in (("scores", scores), *(("scores", values) for values in aspects.values())):
-        _alike(cells, named if cells.has(named) else role, len(values), number)
+    for values in (scores, *aspects.values()):
+        _alike(cells, "scores" if cells.has("scores") else role, len(values), number)
     return Ratings(scores, {name: values for name, values in aspects.items() if set(values) != {None}})
 
 

@@ -8,6 +8,7 @@ earlier entries win where two of them take the same columns.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Literal
 
 from concord.formats import readers
 from concord.formats.readers import Reader
@@ -35,8 +36,8 @@ class Shape:
     """One shape of rows: its kind, the columns it needs and those it takes besides, and its reader.
 
     Names of the roles `together` belong to each other: the first of one with the first of the other. `beside`
-    are columns that mark the shape and stay as they are. A shape that is `named` only is one whose roles are
-    those of another, told apart by what the values look like.
+    are columns that mark the shape and stay as they are. `looks` tells it from shapes with the same roles by
+    its values: texts with "Human:" and "Assistant:" in them ("hh"), items as Concord writes them ("item").
     """
 
     name: str
@@ -47,7 +48,7 @@ class Shape:
     takes: Names = field(default_factory=dict[str, tuple[str, ...]])
     together: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
-    looks: str = ""  # "hh": the texts have "Human:" and "Assistant:" in them; "item": Concord's own
+    looks: Literal["", "hh", "item"] = ""
     aspects: bool = False
 
     @property

@@ -146,7 +146,7 @@ def unreadable(error: Exception, text: str) -> Unreadable:
     rest = text[at : at + 40].strip()
     said = (error.msg[:1].lower() + error.msg[1:]).removesuffix(" starting at")
     if not rest or said.startswith("unterminated"):
-        found = Said(f"the end of the text ({said})")
+        found = Said("the end of the text" + (f" ({said})" if rest else ""))
         do = "write the file again, or leave the row out"
         return Unreadable("the text is not whole: it seems cut", found, accepted, do)
     wrong = f"this is not JSON ({said}, at character {at + 1})"

@@ -23,7 +23,6 @@ __all__ = [
     "arrow_rows",
     "batch_rows",
     "csv_rows",
-    "delimiter",
     "made_row",
     "parquet_rows",
     "pyarrow",
@@ -36,7 +35,7 @@ _BATCH = 256
 _DELIMITERS = ",\t;|"
 
 
-def delimiter(head: bytes, usual: str) -> str:
+def _delimiter(head: bytes, usual: str) -> str:
     """The sign between the columns, from the header: the usual one for the file's name, if it is there."""
     line = head.lstrip(b"\r\n").split(b"\n", 1)[0].decode("utf-8", "replace")
     unquoted = "".join(line.split('"')[::2])
@@ -81,7 +80,7 @@ def csv_rows(path: Path, name: str, meter: Meter, sign: str) -> Iterator[Row | B
     with file_bytes(path, meter) as stream:
         texts = _Texts(Lines(stream))
         head = texts.lines.stream.peek(files.HEAD)[: files.HEAD]  # type: ignore[attr-defined]
-        reader = csv.reader(texts, delimiter=delimiter(cast(bytes, head), sign), strict=True)
+        reader = csv.reader(texts, delimiter=_delimiter(cast(bytes, head), sign), strict=True)
         header = None
         while True:
             texts.taken.clear()

@@ -39,9 +39,7 @@ def find_out(encoder: Encoder, settings: RenderSettings, files: ModelFiles) -> F
     warnings: list[str] = []
     args = dict(settings.template_args)
     day = pinned_day(args)
-    special = {
-        name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)
-    }
+    special = special_texts(tokenizer)
     trial = Template(texts, variables=special | {"stop_token": ""}, day=day)
     ends_turn = None if origin == "plain fallback" else _end_of_turn(trial, encoder, args)
     stop = _stop_tokens(encoder, settings, files, ends_turn)
@@ -71,7 +69,7 @@ def find_out(encoder: Encoder, settings: RenderSettings, files: ModelFiles) -> F
 def special_texts(tokenizer: Any) -> dict[str, str]:
     """The names and texts of a tokenizer's special tokens, as templates may use them."""
     named = cast("Mapping[str, object]", tokenizer.special_tokens_map)
-    return {name: str(text) for name, text in named.items() if text is not None}
+    return {name: str(text) for name, text in named.items() if isinstance(text, str)}
 
 
 def _texts(tokenizer: Any, settings: RenderSettings) -> tuple[dict[str, str], _Provenance]:

@@ -2,7 +2,7 @@
 
     measure(rendered)                        the tokens of the prompt, and of the longest leaf
     fit(rendered, 1024, "prompt-left")       what is left of a row, and how much was cut
-    Lengths()                                counts rows as they come, and makes the error if any is too long
+    too_long({900: 7, 1300: 2}, 1024)        the error for rows of these lengths
 
 `error` refuses; `drop` leaves the row out; `prompt-left` cuts the beginning of the prompt, for all its
 replies alike, and keeps what opens it (the bos token): a system message that stands first goes with the rest.
@@ -12,7 +12,7 @@ prompt, or a prompt that leaves no room for a reply.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
@@ -22,7 +22,7 @@ from concord.errors import InputError, Said, explain, nearest
 from concord.messages import is_count
 from concord.render.records import Ids, Leaf, Rendered, Spans
 
-__all__ = ["Fitted", "How", "Lengths", "TooLongError", "corrected", "fit", "measure"]
+__all__ = ["Fitted", "How", "TooLongError", "check_limit", "corrected", "fit", "measure", "too_long"]
 
 How: TypeAlias = Literal["error", "drop", "prompt-left", "reply-right"]
 
@@ -55,19 +55,13 @@ def fit(rendered: Rendered, max_length: int, how: How, *, keep: Sequence[int] = 
     `keep` are the ids that stay at the beginning of a prompt that is cut, if it begins with them:
     `Renderer.prefix`.
     """
-    if how not in get_args(How):
-        wrong, do = "no such way to treat rows that are too long", "choose one"
-        raise InputError(explain(wrong, found=how, accepted=nearest(how, get_args(How)), do=do))
-    if not is_count(max_length, 1):
-        wrong, do = "the longest row allowed has no length", "give a number of tokens"
-        raise InputError(explain(wrong, found=max_length, accepted="1 or more", do=do))
-    over = measure(rendered)[1] - max_length
+    check_limit(max_length, how)
+    longest = measure(rendered)[1]
+    over = longest - max_length
     if over <= 0:
         return Fitted(rendered)
     if how == "error":
-        lengths = Lengths()
-        lengths.add(rendered)
-        raise lengths.error(max_length)
+        raise too_long({longest: 1}, max_length)
     if how == "drop":
         return Fitted(None)
     return _cut_prompt(rendered, over, keep) if how == "prompt-left" else _cut_replies(rendered, max_length)
@@ -122,47 +116,33 @@ def _learned(spans: Spans) -> int:
     return int((spans[:, 1] - spans[:, 0]).sum())
 
 
-class Lengths:
-    """Counts how long rows are, as they come."""
+def check_limit(max_length: object, how: object) -> None:
+    """Refuse a limit that is no length, and a way to treat longer rows that there is not."""
+    if how not in (ways := get_args(How)):
+        wrong, do = "no such way to treat rows that are too long", "choose one"
+        raise InputError(explain(wrong, found=how, accepted=nearest(str(how), ways), do=do))
+    if not is_count(max_length, 1):
+        wrong, do = "the longest row allowed has no length", "give a number of tokens"
+        raise InputError(explain(wrong, found=max_length, accepted="1 or more", do=do))
 
-    def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
 
-    def add(self, rendered: Rendered) -> None:
-        """Count one row."""
-        longest = measure(rendered)[1]
-        self._counts[longest] = self._counts.get(longest, 0) + 1
+def too_long(counts: Mapping[int, int], max_length: int, *, command: Sequence[str] = ()) -> TooLongError:
+    """The error for rows of which some are longer than allowed; `counts` says how many have each length.
 
-    @property
-    def rows(self) -> int:
-        """How many rows were counted."""
-        return sum(self._counts.values())
-
-    @property
-    def longest(self) -> int:
-        """The length of the longest row; 0 where there was none."""
-        return max(self._counts, default=0)
-
-    def over(self, max_length: int) -> int:
-        """How many rows are longer than this."""
-        return sum(count for length, count in self._counts.items() if length > max_length)
-
-    def error(self, max_length: int, *, command: Sequence[str] = ()) -> TooLongError:
-        """The error for rows that are too long; `command` is what was typed, for commands that work."""
-        rows, over = self.rows, self.over(max_length)
-        wrong = (
-            f"{over} of {rows} {'row' if rows == 1 else 'rows'} ({over / max(rows, 1):.1%}) have more tokens"
-        )
-        wrong = f"{wrong} than the {max_length} that are allowed, and nothing is cut unless you say so"
-        do = f"--max-length {self.longest}, or --on-long with drop, prompt-left or reply-right"
-        if command:
-            options = [
-                ("--max-length", str(self.longest)),
-                *(("--on-long", how) for how in get_args(How)[1:]),
-            ]
-            do = "one of\n  " + "\n  ".join(corrected(command, flag, value) for flag, value in options)
-        found = Said(f"a longest row of {self.longest} tokens")
-        return TooLongError(explain(wrong, found=found, accepted=f"up to {max_length} tokens a row", do=do))
+    `command` is what was typed, for commands that work.
+    """
+    rows, longest = sum(counts.values()), max(counts)
+    over = sum(count for length, count in counts.items() if length > max_length)
+    wrong = (
+        f"{over} of {rows} {'row' if rows == 1 else 'rows'} ({over / rows:.1%}) have more tokens"
+        f" than the {max_length} that are allowed, and nothing is cut unless you say so"
+    )
+    do = f"--max-length {longest}, or --on-long with drop, prompt-left or reply-right"
+    if command:
+        options = [("--max-length", str(longest)), *(("--on-long", how) for how in get_args(How)[1:])]
+        do = "one of\n  " + "\n  ".join(corrected(command, flag, value) for flag, value in options)
+    found = Said(f"a longest row of {longest} tokens")
+    return TooLongError(explain(wrong, found=found, accepted=f"up to {max_length} tokens a row", do=do))
 
 
 def corrected(command: Sequence[str], flag: str, value: str) -> str:

@@ -1,16 +1,18 @@
 """Tokenizers and the small files beside them: config.json and generation_config.json."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from concord.errors import NOTHING, NotFoundError, Said, explain
+from concord.errors import NOTHING, InputError, NotFoundError, Said, explain
 from concord.render.templates import needed
 
 __all__ = ["ModelFiles", "load_tokenizer", "read_files", "sane_length"]
 
 _SANE = 10**9  # a longest input beyond this is a tokenizer's way of saying that it does not know
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # NAME or OWNER/NAME; all else is a path
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx")
 
 
@@ -30,15 +32,15 @@ def load_tokenizer(model: str | Path, *, offline: bool = True, trust_remote_code
     With `offline=False` it may be fetched now.
     """
     transformers = needed("transformers")
-    here = Path(model).is_dir()
-    if not here and Path(model).is_absolute():
+    here = model != "" and Path(model).is_dir()
+    if not here and (Path(model).exists() or not _HUB_ID.fullmatch(str(model))):
         wrong, accepted = "there is no model in this folder", "a folder that holds a model, or a hub id"
         raise NotFoundError(explain(wrong, found=str(model), accepted=accepted, do="check the path"))
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(model), local_files_only=offline or here, trust_remote_code=trust_remote_code
         )
-    except (OSError, ValueError, KeyError, ImportError) as caught:
+    except Exception as caught:  # whatever its files hold, and however that fails
         wrong = "no tokenizer could be loaded"
         accepted = "a folder with tokenizer.json and tokenizer_config.json, or the id of a hub model"
         do = "check the name" if here or not offline else "check the name, or allow the network for a hub id"
@@ -51,7 +53,7 @@ def load_tokenizer(model: str | Path, *, offline: bool = True, trust_remote_code
 
 
 def read_files(model: str | Path, *, offline: bool = True) -> ModelFiles:
-    """What the small files of a model say; what is not there or cannot be read says nothing."""
+    """What the small files of a model say; what is not there says nothing."""
     config = _read(model, "config.json", offline)
     generation = _read(model, "generation_config.json", offline)
     folder = Path(model) if Path(model).is_dir() else None
@@ -86,10 +88,25 @@ def _read(model: str | Path, name: str, offline: bool) -> dict[str, Any]:
         )
         path = Path(found or name)
     try:
-        data: object = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return {}
-    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+    except (OSError, UnicodeError) as caught:
+        raise _damaged(path, _first_line(caught)) from caught
+    try:
+        data: object = json.loads(text)
+    except ValueError as caught:
+        raise _damaged(path, _first_line(caught)) from caught
+    if not isinstance(data, dict):
+        raise _damaged(path, f"a {type(data).__name__}")
+    return cast("dict[str, Any]", data)
+
+
+def _damaged(path: Path, found: str) -> InputError:
+    """What is there and cannot be read may hold the stop tokens: to go on without it would change them."""
+    wrong, accepted = f"the file {path} of the model cannot be read", "one JSON object, or no such file"
+    do = "fetch the model again, or mend the file"
+    return InputError(explain(wrong, found=Said(found), accepted=accepted, do=do))
 
 
 def _first_line(error: BaseException) -> str:

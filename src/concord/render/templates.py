@@ -80,8 +80,9 @@ class Template:
                 self._renders[name] = environment.from_string(text).render
             except needed("jinja2").TemplateError as fault:
                 wrong, accepted = f"the chat template is not Jinja: {fault}", "a Jinja template"
+                found = Said(f"line {getattr(fault, 'lineno', 1)} of the template {name!r}")
                 do = "mend it, or give another by --chat-template"
-                raise InputError(explain(wrong, found=Said(name), accepted=accepted, do=do)) from fault
+                raise InputError(explain(wrong, found=found, accepted=accepted, do=do)) from fault
         self._tried: dict[str, int | None] = {}
         self.asks_date = any("strftime_now" in text for text in texts.values())
 

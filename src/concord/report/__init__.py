@@ -8,7 +8,6 @@ audit_page     the page of an audit
 
 from concord.report.audited import audit_page
 from concord.report.blocks import Page
-from concord.report.histograms import histogram
 from concord.report.html import page_html, write_page
 from concord.report.results import from_results, results_curve, results_page
 
@@ -16,7 +15,6 @@ __all__ = [
     "Page",
     "audit_page",
     "from_results",
-    "histogram",
     "page_html",
     "results_curve",
     "results_page",

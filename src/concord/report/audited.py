@@ -19,9 +19,9 @@ from concord.report.blocks import (
     Samples,
     ShownReply,
     Turn,
-    special_apart,
 )
 from concord.report.measured import measured_blocks
+from concord.report.pieces import special_apart
 from concord.report.words import short_path
 from concord.types import Origin
 

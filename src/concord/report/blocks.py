@@ -4,7 +4,7 @@
     Heading, Paragraph         structure and prose, with `code`
     Facts                      names and values that open a report
     Callout                    what one must know: severity, title, detail, what to do
-    Table                      columns with alignment and unit; cells are text, numbers, Measured, Noted
+    Table                      columns with units; cells are text, numbers, Measured, Noted
     Curve, Histogram           drawings over a pair of axes
     Samples                    conversations, with what is learned from
     Command                    a line for the shell
@@ -12,8 +12,6 @@
 `concord.report.html` draws them as one HTML file, `concord.cli.blocks` in a terminal.
 """
 
-import re
-from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal, TypeAlias
@@ -47,7 +45,6 @@ __all__ = [
     "ShownReply",
     "Table",
     "Turn",
-    "special_apart",
 ]
 
 Severity: TypeAlias = Literal["note", "warn", "stop"]
@@ -114,14 +111,11 @@ class Column:
     """A column: its name and unit, and how its cells are set.
 
     `per_cent` shows shares (0 to 1) in per cent; `bar` draws a bar of the value's length behind it, full at 1
-    for shares and at the largest value else; `decimals` fixes their number; beside an
-    interval it is the least.
-    Columns of numbers are aligned right, unless `align` says otherwise.
+    for shares and at the largest value else; `decimals` fixes their number, or the least beside an interval.
     """
 
     name: str
     unit: str = ""
-    align: Literal["", "left", "right"] = ""
     per_cent: bool = field(default=False, kw_only=True)
     bar: bool = field(default=False, kw_only=True)
     decimals: int | None = field(default=None, kw_only=True)
@@ -257,11 +251,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class ShownReply:
-    """One reply of a sample: what it is called (chosen, rejected), its turns and its score."""
+    """One reply of a sample: what it is called (chosen, rejected, score 4), and its turns."""
 
     label: str
     turns: tuple[Turn, ...]
-    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +266,11 @@ class Sample:
     replies: tuple[ShownReply, ...] = ()
     remarks: tuple[str, ...] = ()
 
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """All turns, those of the prompt first."""
+        return (*self.prompt, *(turn for reply in self.replies for turn in reply.turns))
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -280,20 +278,6 @@ class Samples:
 
     samples: tuple[Sample, ...]
     caption: str = ""
-
-
-def special_apart(pieces: Iterable[tuple[str, bool]], special: Collection[str] = ()) -> tuple[Piece, ...]:
-    """Pieces from (text, trained), with special tokens in pieces of their own."""
-    return tuple(part for text, trained in pieces for part in _apart(text, trained, special))
-
-
-def _apart(text: str, trained: bool, special: Collection[str]) -> Iterator[Piece]:
-    # The longest first, so that no token is taken for another that begins alike.
-    tokens = sorted(filter(None, special), key=len, reverse=True)
-    parts = re.split(f"({'|'.join(map(re.escape, tokens))})", text) if tokens else [text]
-    for at, part in enumerate(parts):
-        if part:
-            yield Piece(part, trained, special=at % 2 == 1)
 
 
 Block: TypeAlias = Heading | Paragraph | Callout | Command | Table | Facts | Curve | Histogram | Samples

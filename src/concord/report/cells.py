@@ -34,10 +34,8 @@ class Footnotes:
         return self.notes.setdefault(note, len(self.notes) + 1) if note else None
 
 
-def is_right(column: Column, cells: Iterable[Cell]) -> bool:
-    """Whether a column is aligned right: as it says, else where it has numbers and no text."""
-    if column.align:
-        return column.align == "right"
+def is_right(cells: Iterable[Cell]) -> bool:
+    """Whether a column is aligned right: where it has numbers and no text."""
     return not any(isinstance(_bare(cell), str) for cell in cells)
 
 

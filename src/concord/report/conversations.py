@@ -1,14 +1,13 @@
 """Samples as elements of a page: what is learned from is marked, blanks and special tokens can be seen."""
 
 import re
-from collections.abc import Iterable, Iterator
 
 from concord.report.blocks import Piece, Sample, Samples, ShownReply, Turn
 from concord.report.markup import Markup, el, join, prose
-from concord.report.numbers import number
+from concord.report.pieces import counted, length, split_pieces
 from concord.report.words import one_line, visible
 
-__all__ = ["count_trained", "drawn_samples", "split_pieces"]
+__all__ = ["drawn_samples"]
 
 _OPEN = 700  # characters of a turn that are shown unfolded
 _LEAST_FOLDED = 250  # less than this is not worth a click
@@ -19,7 +18,7 @@ _UNSEEN = re.compile(r"\[U\+[0-9A-F]{4,6}\]")
 
 def drawn_samples(block: Samples) -> Markup:
     """All samples of a block, with a legend where anything is marked."""
-    pieces = [piece for sample in block.samples for turn in _turns(sample) for piece in turn.pieces]
+    pieces = [piece for sample in block.samples for turn in sample.turns for piece in turn.pieces]
     legend: list[Markup | str] = []
     if any(piece.trained for piece in pieces):
         legend += [el("mark", "marked text"), " is learned from. "]
@@ -32,33 +31,6 @@ def drawn_samples(block: Samples) -> Markup:
         *map(_sample, block.samples),
         class_="samples",
     )
-
-
-def split_pieces(pieces: Iterable[Piece], at: int) -> tuple[list[Piece], list[Piece]]:
-    """The first so many characters of the pieces, and the rest."""
-    head: list[Piece] = []
-    tail: list[Piece] = []
-    left = at
-    for piece in pieces:
-        first, rest = piece.text[:left], piece.text[left:]
-        left -= len(first)
-        if first:
-            head.append(Piece(first, piece.trained, piece.special))
-        if rest:
-            tail.append(Piece(rest, piece.trained, piece.special))
-    return head, tail
-
-
-def count_trained(pieces: Iterable[Piece]) -> tuple[int, int]:
-    """How many characters there are, and how many of them are learned from."""
-    sizes = [(len(piece.text), len(piece.text) * piece.trained) for piece in pieces]
-    return sum(size for size, _ in sizes), sum(trained for _, trained in sizes)
-
-
-def _turns(sample: Sample) -> Iterator[Turn]:
-    yield from sample.prompt
-    for reply in sample.replies:
-        yield from reply.turns
 
 
 def _sample(sample: Sample) -> Markup:
@@ -77,22 +49,21 @@ def _sample(sample: Sample) -> Markup:
 
 
 def _reply(reply: ShownReply) -> Markup:
-    score = None if reply.score is None else el("span", f"score {number(reply.score)}", class_="score")
     known = reply.label.lower()
     tone = f"reply {known}" if known in ("chosen", "rejected") else "reply"
-    label = el("p", el("bdi", one_line(reply.label)), " ", score, class_="label") if reply.label else None
+    label = el("p", el("bdi", one_line(reply.label)), class_="label") if reply.label else None
     return el("section", label, *map(_turn, reply.turns), class_=tone, aria_label=reply.label or "reply")
 
 
 def _turn(turn: Turn) -> Markup:
-    size, _ = count_trained(turn.pieces)
+    size = length(turn.pieces)
     shown, folded = split_pieces(turn.pieces, _OPEN if size > _OPEN + _LEAST_FOLDED else size)
     folded, lost = split_pieces(folded, _LONGEST - _OPEN)
     more = None
     if folded:
         more = el(
             "details",
-            el("summary", _told(folded, "more")),
+            el("summary", counted(folded, "more ")),
             el("div", _said(folded), class_="said", dir="auto"),
         )
     return el(
@@ -100,17 +71,9 @@ def _turn(turn: Turn) -> Markup:
         el("p", one_line(turn.role), class_="role") if turn.role else None,
         el("div", _said(shown) if shown else el("em", "nothing"), class_="said", dir="auto"),
         more,
-        el("p", f"{_told(lost, 'further')} left out here.", class_="remark") if lost else None,
+        el("p", f"{counted(lost, 'further ')} left out here.", class_="remark") if lost else None,
         class_=f"turn {turn.role}" if turn.role in ("system", "user", "assistant", "tool") else "turn",
     )
-
-
-def _told(pieces: list[Piece], more: str) -> str:
-    size, trained = count_trained(pieces)
-    which = (
-        ", all learned from" if trained == size else f", {trained:,} of them learned from" if trained else ""
-    )
-    return f"{size:,} {more} character{'s' * (size != 1)}{which}"
 
 
 def _said(pieces: list[Piece]) -> Markup:

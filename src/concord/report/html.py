@@ -209,7 +209,7 @@ def _facts(block: Facts) -> Markup:
 def _table(block: Table, name: str) -> Markup:
     notes = Footnotes()
     rows = filled(block, notes)
-    right = [is_right(column, [row[at] for row in block.rows]) for at, column in enumerate(block.columns)]
+    right = [is_right(row[at] for row in block.rows) for at in range(len(block.columns))]
     heads = [
         el("th", titled(column), scope="col", class_="num" if is_num else None)
         for column, is_num in zip(block.columns, right, strict=True)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from concord.data.auditing.bias import TRAITS
 from concord.data.auditing.findings import RULES
 from concord.data.auditing.records import Audit, LengthCounts
 from concord.report.blocks import (
@@ -79,13 +80,6 @@ _LEAKS = {
     "prompts": "prompt stands",
     "prompts with a reply": "prompt stands with the same reply",
     "near prompts": "prompt stands, exactly or nearly,",
-}
-_TRAITS = {
-    "formatting": "headings and bold pieces",
-    "lists": "items of lists",
-    "code": "pieces of code",
-    "exclamations": "exclamation marks",
-    "refusal": "signs of a refusal",
 }
 
 
@@ -257,8 +251,7 @@ def _other(one: Result) -> Cell:
         words = "stands first in its row"
         named = "Columns named for the winner put it always in one place, which says nothing."
         return Noted(words, named) if one.value in (0.0, 1.0) else words
-    trait = str(one.at["trait"])
-    return f"has more {_TRAITS.get(trait, trait)}"
+    return f"has more {TRAITS[str(one.at['trait'])]}"
 
 
 def _share_and_n(one: Result) -> tuple[Cell, Cell]:
@@ -296,7 +289,7 @@ def _shares(results: Sequence[Result], words: Mapping[str, str]) -> Iterator[Blo
         cells.append((head, share, _counted(whole.n, whole.unit), *parts))
     if cells:
         yield Table(columns, tuple(cells))
-    untold = dict.fromkeys(_reason(one) for one in results if one.value is None and one.n == 0)
+    untold = dict.fromkeys(one.why_none for one in results)
     if reasons := " ".join(filter(None, untold)):
         yield Paragraph(f"Not measured: {reasons}")
 
@@ -317,20 +310,13 @@ def _explained(one: Result) -> str:
     return f"{one.how[:1].upper()}{one.how[1:]}."
 
 
-def _reason(one: Result) -> str:
-    """Why there is no value: the last sentence of how it would have been measured."""
-    _, point, reason = one.how.rpartition(". ")
-    return f"{reason}." if point else ""
-
-
 def _verdict(audit: Audit) -> Iterator[Block]:
     """In one sentence whether the preferences can be a utility."""
     fit = audit.result("utility_fit_p")
     if fit is None:
         return
     if fit.value is None:
-        _, _, reason = fit.how.partition("he data cannot tell")
-        yield Paragraph(f"The data cannot tell{reason}.")
+        yield Paragraph(fit.why_none)
     elif fit.value < RULES["no_utility"].threshold:
         yield Paragraph(f"No: no utility explains who won (p = {fit.value:.2g}).")
     else:

@@ -1,9 +1,11 @@
 """Audits of data whose faults were put there."""
 
 import random
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -254,7 +256,7 @@ def test_votes_and_what_denies_them() -> None:
         Preference(0.5, (1, 2, 0)),  # most say a tie
         Preference(0.5, (2, 1, 0)),
         Preference(1.0, (1, 2, 0)),
-        Preference(1.0, (2, 1, 0)),
+        Preference(1.0, (2, 2, 0)),  # as many say a tie, which denies nothing
     ]
     items = [
         Item(
@@ -295,7 +297,7 @@ def test_where_the_data_cannot_tell_it_is_said() -> None:
         result = found.result(name)
         assert result is not None
         assert result.value is None
-        assert "would" in result.how or "No prompt" in result.how
+        assert "would" in result.why_none or "No prompt" in result.why_none
 
 
 def test_utilities_that_are_there_are_not_denied() -> None:
@@ -476,7 +478,7 @@ class OneCharacterAToken:
 
 def test_tokens_limits_and_flags() -> None:
     rows: list[Row] = [(f"prompt {n}", "x" * (20 + n % 5), "y" * (10 + n % 3), 1.0) for n in range(300)]
-    rows += [("p" * 400, "x", "y", 1.0), ("short", "x" * 400, "y", 0.0), ("refuse this", "x", "y", 1.0)]
+    rows += [("p" * 256, "x", "y", 1.0), ("short", "x" * 400, "y", 0.0), ("refuse this", "x", "y", 1.0)]
     settings = RenderSettings(template_args={"think": False, "mode": "plain", "n": "7"})
     renderer = OneCharacterAToken(settings)
     found = audit({"train": compared(rows)}, renderer=renderer)
@@ -492,6 +494,7 @@ def test_tokens_limits_and_flags() -> None:
     assert finding(found, "template") is not None
     assert found.findings[0].name == "unrendered"
     assert "1: it cannot be" in found.findings[0].detail
+    assert "look at the chat template" in found.findings[0].do
     assert found.flag_line == (
         "--max-length 256 --on-long drop --stop-token '</s>' "
         "--template-arg think=false --template-arg mode=plain --template-arg 'n=\"7\"'"
@@ -530,7 +533,7 @@ class Readings:
 
     def __init__(self, items: list[Item], line: str, skipped: int) -> None:
         self.items, self.skipped, self.plan = items, skipped, SimpleNamespace(line=line)
-        self.notes, self.errors = ("a file was left aside",), ("f:3: not JSON",)
+        self.notes, self.errors = ("a file was left aside",), ("f:3: not JSON.", "f:4: not JSON.")
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self.items)
@@ -546,7 +549,7 @@ def test_what_was_skipped_and_how_columns_were_read() -> None:
     skipped = finding(found, "skipped")
     assert skipped is not None
     assert skipped.title == "3 rows of train cannot be read and were skipped"
-    assert "f:3: not JSON" in skipped.detail
+    assert skipped.detail.endswith(": f:3: not JSON; f:4: not JSON.")
     assert found.notes == ("a file was left aside",)
     assert found.mappings == {"train": "prompt=q chosen=a rejected=b"}
     other = audit({"train": Readings(items, "a", 0), "test": Readings(items, "b", 0)})
@@ -562,22 +565,25 @@ def test_nothing_to_audit_is_said() -> None:
         AuditSettings(threshold=0.1)
     with pytest.raises(InputError, match="max_length is too small"):
         AuditSettings(max_length=0)
+    with pytest.raises(InputError, match=r"samples is too small.*accepted: 0 and above"):
+        AuditSettings(samples=-1)
 
 
-def test_progress_is_told_and_scratch_is_cleared(tmp_path: object) -> None:
+def test_progress_is_told_and_scratch_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     seen: list[int] = []
-    settings = AuditSettings(scratch=tmp_path)  # type: ignore[arg-type]
-    audit({"train": compared(clean(600))}, settings=settings, progress=seen.append)
+    audit({"train": compared(clean(600))}, progress=seen.append)
     assert seen == [256, 512, 600]
-    assert list(tmp_path.iterdir()) == []  # type: ignore[attr-defined]
+    assert list(tmp_path.iterdir()) == []
 
     def broken() -> Iterator[Item]:
+        assert list(tmp_path.iterdir()), "signatures stand there while it runs"
         yield from compared(clean(3))
         raise ValueError("the disk is gone")
 
     with pytest.raises(ValueError, match="disk"):
-        audit({"train": broken()}, settings=settings)
-    assert list(tmp_path.iterdir()) == []  # type: ignore[attr-defined]
+        audit({"train": broken()})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_odd_items_are_audited_all_the_same() -> None:
@@ -619,3 +625,27 @@ def test_texts_of_a_test_that_stand_in_training_are_a_leak() -> None:
     leaks = [one for one in found.findings if one.name == "leak"]
     assert [one.severity for one in leaks] == ["stop"]
     assert "100%" in leaks[0].title
+
+
+def test_what_is_no_mapping_of_splits_is_refused() -> None:
+    items = [Comparison.of("p", "x", "y").item()]
+    for given in ("train.jsonl", items, open_items([{"prompt": "p", "completion": "x"}])):
+        with pytest.raises(InputError, match="an audit is told which split is which"):
+            audit(given)  # type: ignore[arg-type]
+    for given in ("train.jsonl", [{"prompt": "p"}]):
+        with pytest.raises(InputError, match=r"an audit is of items.*give open_items"):
+            audit({"train": given})  # type: ignore[dict-item]
+
+
+def test_a_reply_of_several_turns_says_whose_each_is() -> None:
+    turns = [Message("assistant", "Yes."), Message("user", "Sure?"), Message("assistant", "Quite.")]
+    (sample,) = audit({"": [Item(as_prompt("Is it?"), (tuple(turns),))]}).samples
+    said = "".join(text for text, _ in sample.texts[0].pieces)
+    assert said == "user: Is it?\nassistant: Yes.\nuser: Sure?\nassistant: Quite."
+    assert [text for text, trained in sample.texts[0].pieces if trained] == ["Yes.", "Quite."]
+
+
+def test_a_long_text_of_a_sample_is_shortened_and_counted() -> None:
+    (sample,) = audit({"": [Comparison.of("p", "x" * 50_000, "y").item()]}).samples
+    assert sample.note == "Long texts are shortened here: 44,000 characters are left out of the longest."
+    assert max(len(text) for one in sample.texts for text, _ in one.pieces) < 6_100

@@ -20,6 +20,7 @@ from concord.data.auditing.minhash import (
     signatures,
     similarity,
 )
+from concord.errors import InputError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -157,3 +158,12 @@ def test_joining_groups_follows_chains() -> None:
     chain = np.arange(999)
     np.testing.assert_array_equal(joined(np.arange(1000), chain, chain + 1), np.zeros(1000))
     np.testing.assert_array_equal(joined(np.arange(5), np.array([4, 1]), np.array([3, 2])), [0, 1, 1, 3, 3])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to try")
+def test_a_full_disk_is_said_and_not_taken_for_another() -> None:
+    stored = Signatures(Path("/dev/full"))
+    stored.add("It is far.")
+    with pytest.raises(InputError, match=r"writing signatures to /dev .*No space left.*a disk with room"):
+        stored.finish()
+    stored.close()

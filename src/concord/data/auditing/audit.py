@@ -26,13 +26,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from concord.data.auditing.bias import bias_results, pairs_of
 from concord.data.auditing.consistency import consistency_results
 from concord.data.auditing.duplicates import (
-    Measured,
     duplicate_results,
     judged_both_ways,
     near_results,
@@ -50,9 +50,9 @@ from concord.data.auditing.findings import find_all
 from concord.data.auditing.fitting import Fitting, training_flags
 from concord.data.auditing.leaks import leak_results, near_leak_results
 from concord.data.auditing.observe import Near, Observer
-from concord.data.auditing.records import Audit, AuditSettings, Readable, Renders, Table
+from concord.data.auditing.records import Audit, AuditSettings, Evidence, Readable, Renders, Table
 from concord.data.auditing.samples import Sampler
-from concord.errors import NOTHING, InputError, explain
+from concord.errors import NOTHING, InputError, Said, explain
 from concord.render.records import Rendered
 from concord.results import Result
 from concord.types import Item
@@ -75,12 +75,17 @@ def audit(
     progress: called with how many rows have been looked at, every 256 rows and at the end
     """
     chosen = settings or AuditSettings()
+    given = cast(object, readings)
+    if not isinstance(given, Mapping):
+        wrong, accepted = "an audit is told which split is which", 'audit({"train": open_items(...)})'
+        found, do = Said(f"an object of type {type(given).__name__}"), "give a mapping, also of one split"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
     if not readings:
         do = "give a mapping from the names of splits to their items"
         raise InputError(
             explain("there is nothing to audit", found=NOTHING, accepted="one split or more", do=do)
         )
-    with tempfile.TemporaryDirectory(prefix="concord-audit-", dir=chosen.scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix="concord-audit-") as folder:
         near = {name: Near(Path(folder) / name) for name in _TEXTS} if chosen.near else {}
         try:
             seen = Observer(chosen, near)
@@ -124,6 +129,9 @@ def audit(
 def _batches(items: Readable) -> Iterator[list[Item]]:
     rest = iter(items)
     while batch := list(islice(rest, _BATCH)):
+        if strange := [one for one in cast("list[object]", batch) if not isinstance(one, Item)]:
+            found, do = Said(f"an object of type {type(strange[0]).__name__}"), "give open_items(...) of it"
+            raise InputError(explain("an audit is of items", found=found, accepted="items", do=do))
         yield batch
 
 
@@ -156,7 +164,7 @@ def _look(
 
 def _measured(
     readings: Mapping[str, Readable], seen: Observer, fitting: Fitting | None, settings: AuditSettings
-) -> list[Measured]:
+) -> list[Evidence]:
     """All but near duplicates, with a few rows where these show something."""
     columns, level, examples = seen.columns, settings.level, settings.examples
     plain = [
@@ -164,7 +172,7 @@ def _measured(
         *length_results(seen),
         *label_results(seen, level=level),
     ]
-    measured = [Measured(one, tuple(seen.examples.get(str(one.at.get("of")), ()))) for one in plain]
+    measured = [Evidence(one, tuple(seen.examples.get(str(one.at.get("of")), ()))) for one in plain]
     for number, (name, one) in enumerate(readings.items()):
         measured.append(_skipped(name, one, seen.total("rows", number)))
     measured += fitting.results() if fitting else []
@@ -172,16 +180,16 @@ def _measured(
     pairs = pairs_of(columns)
     measured += pair_results(columns, pairs, level=level, examples=examples)
     measured += judged_both_ways(columns, level=level, examples=examples)
-    measured += [Measured(one) for one in bias_results(columns, pairs, level=level)]
+    measured += [Evidence(one) for one in bias_results(columns, pairs, level=level)]
     del pairs
     measured += leak_results(columns, level=level, examples=examples)
     measured += consistency_results(columns, level=level, seed=settings.seed, examples=examples)
     return measured
 
 
-def _near(seen: Observer, near: Mapping[str, Near], settings: AuditSettings) -> list[Measured]:
+def _near(seen: Observer, near: Mapping[str, Near], settings: AuditSettings) -> list[Evidence]:
     """Near duplicates, and prompts of one split that are near to those of another."""
-    measured: list[Measured] = []
+    measured: list[Evidence] = []
     threshold, examples = settings.threshold, settings.examples
     for name, one in near.items():
         hashes, where = np.unique(np.asarray(one.hashes, dtype=np.uint64), return_index=True)
@@ -199,13 +207,13 @@ def _near(seen: Observer, near: Mapping[str, Near], settings: AuditSettings) -> 
     return measured
 
 
-def _skipped(name: str, reading: object, read: int) -> Measured:
+def _skipped(name: str, reading: object, read: int) -> Evidence:
     skipped = int(getattr(reading, "skipped", 0) or 0)
-    reasons = "; ".join(map(str, getattr(reading, "errors", ())[:3]))
+    reasons = "; ".join(str(error).rstrip(".") for error in getattr(reading, "errors", ())[:3])
     how = f"rows that could not be read{': ' + reasons if reasons else ''}"
     n = read + skipped
     value = skipped if n else None
-    return Measured(Result(name="skipped_rows", value=value, n=n, unit="rows", how=how, at={"of": name}))
+    return Evidence(Result(name="skipped_rows", value=value, n=n, unit="rows", how=how, at={"of": name}))
 
 
 def _tables(seen: Observer, results: tuple[Result, ...]) -> tuple[Table, ...]:

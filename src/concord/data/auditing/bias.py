@@ -16,10 +16,10 @@ _Floats = NDArray[np.float64]
 
 TRAITS: dict[str, str] = {
     "formatting": "headings and bold pieces",
-    "lists": "lines that are items of a list",
+    "lists": "list items",
     "code": "pieces of code",
     "exclamations": "exclamation marks",
-    "refusal": "signs of a refusal at its beginning",
+    "refusal": "signs of a refusal",
 }
 """Columns of replies, beside length, of which more or less may go with winning; in words."""
 
@@ -71,11 +71,8 @@ def longer_wins(pairs: Pairs, lengths: _Ints, unit: str, *, level: float, **at: 
     gap = lengths[pairs.winner] - lengths[pairs.loser]
     differ = gap != 0
     found = clustered_share(gap[differ] > 0, pairs.prompt[differ], level=level)
-    return Result(
-        name="longer_wins",
-        value=found.value,
-        interval=found.interval,
-        n=found.n,
+    return found.result(
+        "longer_wins",
         unit="comparisons",
         failures=int((~differ).sum()),
         how=f"share won by the reply with more {unit}, of comparisons without a tie in preference or length "
@@ -102,27 +99,18 @@ def bias_results(columns: Columns, pairs: Pairs, *, level: float) -> list[Result
     explicit = pairs.taken(~pairs.implied)
     if len(explicit.row):
         found = clustered_share(explicit.first_won, explicit.prompt, level=level)
-        results.append(
-            Result(
-                name="first_wins",
-                value=found.value,
-                interval=found.interval,
-                n=found.n,
-                unit="comparisons",
-                how="share won by the reply that stands first in its row; 1 where columns are named for "
-                "the winner, which then says nothing",
-            )
+        how = (
+            "share won by the reply that stands first in its row; 1 where columns are named for the winner, "
+            "which then says nothing"
         )
+        results.append(found.result("first_wins", unit="comparisons", how=how))
     return results
 
 
 def _gap(pairs: Pairs, lengths: _Ints, unit: str, *, level: float) -> Result:
     found = clustered_mean(lengths[pairs.winner] - lengths[pairs.loser], pairs.prompt, level=level)
-    return Result(
-        name="length_gap",
-        value=found.value,
-        interval=found.interval,
-        n=found.n,
+    return found.result(
+        "length_gap",
         unit=unit,
         how="mean length of the winner less that of the loser, over comparisons with a winner",
         at={"length": unit},
@@ -165,11 +153,8 @@ def _trait(columns: Columns, pairs: Pairs, name: str, level: float) -> Result:
     gap = worn[pairs.winner] - worn[pairs.loser]
     differ = gap != 0
     found = clustered_share(gap[differ] > 0, pairs.prompt[differ], level=level)
-    return Result(
-        name="more_wins",
-        value=found.value,
-        interval=found.interval,
-        n=found.n,
+    return found.result(
+        "more_wins",
         unit="comparisons",
         how=f"share won by the reply with more {TRAITS[name]}, of comparisons whose replies differ in that; "
         "a longer reply has room for more",

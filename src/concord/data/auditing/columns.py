@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from concord.data.order import scrambled
 from concord.types import Item, Message, Origin, Text, Turns
 
 __all__ = ["Columns", "Hashes", "content_hash", "mixed", "prompt_hash", "turns_hash", "turns_text"]
 
 Hashes = NDArray[np.uint64]
 
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -60,10 +60,7 @@ def mixed(*columns: NDArray[np.generic]) -> Hashes:
     """One hash for each row of several columns; their order counts."""
     result = np.full(len(columns[0]), _STEP, dtype=np.uint64)
     for column in columns:
-        result = (result ^ column.astype(np.uint64)) + _STEP
-        result = (result ^ (result >> np.uint64(30))) * _FIRST
-        result = (result ^ (result >> np.uint64(27))) * _SECOND
-        result ^= result >> np.uint64(31)
+        result = scrambled((result ^ column.astype(np.uint64)) + _STEP)
     return result
 
 
@@ -155,20 +152,10 @@ class Columns:
     @property
     def row_prompts(self) -> Hashes:
         """The prompt of each row; a row without one stands for itself."""
-        prompts, content = _view(self.prompt, np.uint64), _view(self.content, np.uint64)
+        prompts, content = self.view("prompt"), self.view("content")
         return np.where(prompts == 0, content, prompts)
 
     def view(self, name: str) -> NDArray[Any]:
         """A column as an array, without a copy. No row may be added while it is held."""
         column: array[float] = getattr(self, name)
         return np.frombuffer(column, dtype=column.typecode) if column else np.zeros(0, dtype=column.typecode)
-
-    @property
-    def bytes_held(self) -> int:
-        """How large the columns are."""
-        names = (name for name in self.__slots__ if name not in ("files", "splits", "sources"))
-        return sum(getattr(self, name).itemsize * len(getattr(self, name)) for name in names)
-
-
-def _view(column: "array[int]", dtype: type[np.uint64]) -> Hashes:
-    return np.frombuffer(column, dtype=dtype) if column else np.zeros(0, dtype=dtype)

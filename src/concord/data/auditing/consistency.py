@@ -1,12 +1,14 @@
 """Whether the preferences of this data can be a utility, or what it would take for the data to tell."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from concord.data.auditing.columns import Columns
-from concord.data.auditing.duplicates import Measured
 from concord.data.auditing.estimates import Estimate, clustered_mean, clustered_share, share_of_sums
 from concord.data.auditing.exact import decided, exact_p_value
+from concord.data.auditing.records import Evidence
 from concord.data.auditing.utility import (
     PRIOR,
     Edges,
@@ -27,7 +29,7 @@ _DRAWS = 199
 _SOURCE = "comparisons only: a ranking or a list of scores is in one order by construction"
 
 
-def consistency_results(columns: Columns, *, level: float, seed: int, examples: int) -> list[Measured]:
+def consistency_results(columns: Columns, *, level: float, seed: int, examples: int) -> list[Evidence]:
     """Triads, circles, the fit of Bradley-Terry and the noise ceiling; empty where nothing was compared."""
     explicit = columns.view("implied") == 0
     if not explicit.any():
@@ -55,7 +57,7 @@ def _edges(columns: Columns, which: NDArray[np.int64]) -> Edges:
     return aggregate(prompts[several], reply[first[several]], reply[second[several]], taken)
 
 
-def _circles(columns: Columns, edges: Edges, *, level: float, examples: int) -> list[Measured]:
+def _circles(columns: Columns, edges: Edges, *, level: float, examples: int) -> list[Evidence]:
     found = triads(edges)
     share = share_of_sums(found.circular, found.ordered, level=level)
     how = (
@@ -64,50 +66,31 @@ def _circles(columns: Columns, edges: Edges, *, level: float, examples: int) -> 
     )
     if found.left_out:
         how += f". Left out, as too many: {found.left_out} sets of more than 2,000 replies to one prompt"
-    if share.value is None:
-        how += (
-            ". No prompt has three replies that were all compared: three for some hundred prompts would tell"
-        )
     where = found.prompt[found.circular > 0]
     rows = np.flatnonzero(np.isin(columns.row_prompts, where))
-    triad = Result(
-        name="intransitive_triads",
-        value=share.value,
-        interval=_over_prompts(share),
-        n=share.n,
-        unit="triads",
-        how=how,
-    )
+    triad = _over_prompts(share).result("intransitive_triads", unit="triads", how=how, why_none=_NO_TRIAD)
     on = cycles(edges)
     share = clustered_share(on, edges.prompt, level=level)
     how = (
         f"share of pairs on a circle of majorities, of those whose part has a circle of pairs. From {_SOURCE}"
     )
-    if share.value is None:
-        how += ". No prompt has a circle of comparisons, so that every preference fits some utility"
-    circle = Result(
-        name="pairs_on_circles",
-        value=share.value,
-        interval=_over_prompts(share),
-        n=share.n,
-        unit="pairs",
-        how=how,
-    )
-    return [Measured(triad, columns.origins(rows, examples)), Measured(circle)]
+    circle = _over_prompts(share).result("pairs_on_circles", unit="pairs", how=how, why_none=_NO_CIRCLE)
+    return [Evidence(triad, columns.origins(rows, examples)), Evidence(circle)]
 
 
-def _over_prompts(share: Estimate) -> Interval | None:
-    """The interval where there are several prompts: within one, circles have pairs in common."""
-    return share.interval if share.prompts > 1 else None
+def _over_prompts(share: Estimate) -> Estimate:
+    """The share, with its interval where there are several prompts: in one, circles have pairs in common."""
+    return share if share.prompts > 1 else replace(share, interval=None)
 
 
-def _fit(edges: Edges, *, seed: int) -> list[Measured]:
+def _fit(edges: Edges, *, seed: int) -> list[Evidence]:
     if not len(edges.left):
-        how = (
-            "p-value of the fit of a utility under Bradley-Terry: the data cannot tell, as no prompt has "
-            "more compared pairs than connect its replies; three replies compared each with each would"
-        )
-        return [Measured(Result(name="utility_fit_p", value=None, n=0, unit="judgements", how=how))]
+        how = "p-value of the fit of a utility under Bradley-Terry"
+        return [
+            Evidence(
+                Estimate(None, 0).result("utility_fit_p", unit="judgements", how=how, why_none=_NO_CYCLE)
+            )
+        ]
     fitted = goodness(edges)
     part = _sampled(decided(edges))
     p_value = exact_p_value(part, draws=_DRAWS, seed=seed)
@@ -119,11 +102,6 @@ def _fit(edges: Edges, *, seed: int) -> list[Measured]:
         f"count as judgements of their own. Deviance of the fit of all {len(edges.left)} pairs: "
         f"{fitted.deviance:.1f} on {fitted.freedom} degrees of freedom"
     )
-    if p_value is None:
-        how += (
-            ". The data cannot tell: where pairs were judged but once, noise explains any circle; a second "
-            "judgement of each would"
-        )
     prior = f"utilities have a normal prior of variance {1 / PRIOR:g}, which keeps them finite"
     values = {
         "utility_fit_p": (p_value, how),
@@ -139,7 +117,9 @@ def _fit(edges: Edges, *, seed: int) -> list[Measured]:
     sizes = {"utility_fit_p": round(float(part.count.sum()))}
     n = round(float(edges.count.sum()))
     return [
-        Measured(Result(name=name, value=value, n=sizes.get(name, n), unit="judgements", how=said))
+        Evidence(
+            Estimate(value, sizes.get(name, n)).result(name, unit="judgements", how=said, why_none=_NO_REPEAT)
+        )
         for name, (value, said) in values.items()
     ]
 
@@ -149,16 +129,26 @@ _CEILING = (
     "at most so often can any model agree with a single judgement, (1 + sqrt(2A - 1)) / 2 at an agreement A; "
     "one that takes every majority agrees at least A. Too high where rows are copies, not new judgements"
 )
-_UNTOLD = ". No pair was judged twice: a second judgement of a hundred pairs would tell how noisy one is"
+_NO_TRIAD = "No prompt has three replies that were all compared: three for some hundred prompts would tell."
+_NO_CIRCLE = "No prompt has a circle of comparisons, so that every preference fits some utility."
+_NO_CYCLE = (
+    "The data cannot tell, as no prompt has more compared pairs than connect its replies; three replies "
+    "compared each with each would."
+)
+_NO_REPEAT = (
+    "The data cannot tell: where pairs were judged but once, noise explains any circle; a second judgement "
+    "of each would."
+)
+_NO_SECOND = "No pair was judged twice: a second judgement of a hundred pairs would tell how noisy one is."
 
 
-def _ceiling(edges: Edges, *, level: float) -> list[Measured]:
+def _ceiling(edges: Edges, *, level: float) -> list[Evidence]:
     agreement, prompts = repeated_agreement(edges)
     found = clustered_mean(agreement, prompts, level=level)
     names = {"repeated_agreement": _AGREE, "noise_ceiling": _CEILING}
     if found.value is None:
         return [
-            Measured(Result(name=name, value=None, n=0, unit="pairs", how=how + _UNTOLD))
+            Evidence(found.result(name, unit="pairs", how=how, why_none=_NO_SECOND))
             for name, how in names.items()
         ]
     values = {"repeated_agreement": found.value, "noise_ceiling": ceiling_of(found.value)}
@@ -173,7 +163,7 @@ def _ceiling(edges: Edges, *, level: float) -> list[Measured]:
             ),
         }
     return [
-        Measured(
+        Evidence(
             Result(name=name, value=values[name], interval=intervals[name], n=found.n, unit="pairs", how=how)
         )
         for name, how in names.items()

@@ -1,6 +1,6 @@
 """What occurs more than once, and what contradicts itself: rows, prompts, replies, pairs and labels."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,23 +9,15 @@ from concord.data.auditing.bias import Pairs
 from concord.data.auditing.columns import Columns, Hashes, mixed
 from concord.data.auditing.estimates import clustered_share
 from concord.data.auditing.minhash import Sketch, near_groups
+from concord.data.auditing.records import Evidence
 from concord.results import Result
-from concord.types import Origin
 
-__all__ = ["Measured", "duplicate_results", "judged_both_ways", "near_results", "pair_results"]
+__all__ = ["duplicate_results", "judged_both_ways", "near_results", "pair_results"]
 
 _Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A result, and a few rows that show what it speaks of."""
-
-    result: Result
-    rows: tuple[Origin, ...] = ()
-
-
-def duplicate_results(columns: Columns, *, examples: int) -> list[Measured]:
+def duplicate_results(columns: Columns, *, examples: int) -> list[Evidence]:
     """Exact copies of rows, of prompts and of replies, whatever their splits.
 
     Without intervals: these are counts of all rows that there are, and of more rows more would be copies.
@@ -42,7 +34,7 @@ def duplicate_results(columns: Columns, *, examples: int) -> list[Measured]:
         "prompts": (prompts[asked], asked, "prompt, with its system message and tools"),
         "replies": (columns.view("reply").astype(np.uint64), reply_rows, "reply, whatever its prompt"),
     }
-    measured: list[Measured] = []
+    measured: list[Evidence] = []
     for name, (hashes, rows, what) in looked_at.items():
         again = _occurs_before(hashes)
         result = Result(
@@ -53,13 +45,13 @@ def duplicate_results(columns: Columns, *, examples: int) -> list[Measured]:
             how=f"share of {name} whose {what} stood in an earlier one, exactly",
             at={"of": name},
         )
-        measured.append(Measured(result, columns.origins(rows[np.flatnonzero(again)], examples)))
+        measured.append(Evidence(result, columns.origins(rows[np.flatnonzero(again)], examples)))
     return measured
 
 
 def near_results(
     columns: Columns, hashes: Hashes, sketch: Sketch, name: str, *, threshold: float, examples: int
-) -> Measured:
+) -> Evidence:
     """Texts that nearly say what an earlier one says, among those that differ.
 
     `hashes` are those of the signed texts, each once; what holds pictures or sounds was not signed. Of each
@@ -84,10 +76,10 @@ def near_results(
         f"as estimated by MinHash (standard deviation 0.04); largest group {largest}",
         at={"of": name},
     )
-    return Measured(result, columns.origins(found, examples))
+    return Evidence(result, columns.origins(found, examples))
 
 
-def pair_results(columns: Columns, pairs: Pairs, *, level: float, examples: int) -> list[Measured]:
+def pair_results(columns: Columns, pairs: Pairs, *, level: float, examples: int) -> list[Evidence]:
     """Pairs that were judged again: the same way, or the other way; and replies on both sides."""
     explicit = pairs.taken(~pairs.implied)
     if not len(explicit.row):
@@ -108,25 +100,21 @@ def pair_results(columns: Columns, pairs: Pairs, *, level: float, examples: int)
         ("chosen_and_rejected", both, "with a reply that is chosen here and rejected elsewhere, to the same "
          "prompt; right where a prompt has three replies or more"),
     )  # fmt: skip
-    measured: list[Measured] = []
+    measured: list[Evidence] = []
     for name, holds, what in looked_at:
         found = clustered_share(holds, explicit.prompt, level=level)
-        result = Result(
-            name=name,
-            value=found.value,
-            interval=None if name == "repeated_pairs" else found.interval,
-            n=found.n,
-            unit="comparisons",
-            how=f"share of comparisons with a winner {what}",
-        )
+        if name == "repeated_pairs":
+            found = replace(found, interval=None)
+        how = f"share of comparisons with a winner {what}"
         rows = explicit.row[holds]
         if name == "contradictions":
             rows = rows[np.argsort(which[holds], kind="stable")]
-        measured.append(Measured(result, columns.origins(rows, examples)))
+        result = found.result(name, unit="comparisons", how=how)
+        measured.append(Evidence(result, columns.origins(rows, examples)))
     return measured
 
 
-def judged_both_ways(columns: Columns, *, level: float, examples: int) -> list[Measured]:
+def judged_both_ways(columns: Columns, *, level: float, examples: int) -> list[Evidence]:
     """Labelled replies whose same reply to the same prompt is labelled otherwise elsewhere."""
     judged = columns.view("judged").astype(np.int64)
     if not len(judged):
@@ -137,15 +125,9 @@ def judged_both_ways(columns: Columns, *, level: float, examples: int) -> list[M
     good = columns.view("desirable") == 1
     torn = (np.bincount(which, weights=good) > 0) & (np.bincount(which, weights=~good) > 0)
     found = clustered_share(torn[which], prompts, level=level)
-    result = Result(
-        name="labels_both_ways",
-        value=found.value,
-        interval=found.interval,
-        n=found.n,
-        unit="judgements",
-        how="share of labelled replies whose same reply to the same prompt is labelled otherwise elsewhere",
-    )
-    return [Measured(result, columns.origins(rows[torn[which]], examples))]
+    how = "share of labelled replies whose same reply to the same prompt is labelled otherwise elsewhere"
+    result = found.result("labels_both_ways", unit="judgements", how=how)
+    return [Evidence(result, columns.origins(rows[torn[which]], examples))]
 
 
 def _occurs_before(hashes: Hashes) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from concord.results import Interval
+from concord.results import Interval, Result
 
 __all__ = [
     "Estimate",
@@ -35,6 +35,29 @@ class Estimate:
     n: int
     interval: Interval | None = None
     prompts: int = 0
+
+    def result(
+        self,
+        name: str,
+        *,
+        unit: str,
+        how: str,
+        at: Mapping[str, str | float] | None = None,
+        failures: int = 0,
+        why_none: str = "",
+    ) -> Result:
+        """The estimate as a result of this name; `why_none` is said where it has no value."""
+        return Result(
+            name=name,
+            value=self.value,
+            interval=self.interval,
+            n=self.n,
+            unit=unit,
+            how=how,
+            at=at or {},
+            failures=failures,
+            why_none=why_none if self.value is None else "",
+        )
 
 
 def t_quantile(level: float, freedom: int) -> float:

@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 
@@ -62,19 +63,14 @@ PAIR_FACTS: dict[str, str] = {
 def count_results(seen: Observer, *, level: float) -> list[Result]:
     """Rows and kinds by split and source, and shares of what is odd, overall and in each split."""
     columns, results = seen.columns, list[Result]()
-    kinds = sorted({name[5:] for name, _ in seen.tally if name.startswith("kind ")})
     for at, split in _splits(columns):
         rows = seen.total("rows", split)
         results.append(Result(name="rows", value=rows, n=rows, unit="rows", at=at, how="rows read"))
-        for kind in kinds:
-            count = seen.total(f"kind {kind}", split)
-            if count:
-                coordinates = {"kind": kind, **at}
-                results.append(
-                    Result(
-                        name="rows_of_kind", value=count, n=rows, unit="rows", at=coordinates, how="of n rows"
-                    )
-                )
+        for kind, count in seen.kinds(split).items():
+            place = {"kind": kind, **at}
+            results.append(
+                Result(name="rows_of_kind", value=count, n=rows, unit="rows", at=place, how="of n rows")
+            )
         groups = (("rows", ROW_FACTS), ("replies", REPLY_FACTS), ("comparisons", PAIR_FACTS))
         for unit, facts in groups:
             n = seen.total(unit, split)
@@ -171,17 +167,8 @@ def label_results(seen: Observer, *, level: float) -> list[Result]:
         for at, here in places:
             if here.any():
                 found = clustered_share(good[here], prompts[here], level=level)
-                results.append(
-                    Result(
-                        name="desirable",
-                        value=found.value,
-                        interval=found.interval,
-                        n=found.n,
-                        unit="judgements",
-                        how="share of labelled replies that are desirable",
-                        at=dict(at),
-                    )
-                )
+                how = "share of labelled replies that are desirable"
+                results.append(found.result("desirable", unit="judgements", how=how, at=at))
     steps = {word: seen.total(f"step {word}") for word in ("good", "bad", "none")}
     if n := steps["good"] + steps["bad"]:
         how = "share of labelled steps with a label of 0.5 or more (failures: steps without a label)"
@@ -202,21 +189,13 @@ def label_results(seen: Observer, *, level: float) -> list[Result]:
 
 def _score_results(seen: Observer) -> list[Result]:
     results: list[Result] = []
+    mean_of = partial(Result, name="mean_score", unit="scores", how="mean of scores")
     if seen.scores:
         values = np.array(sorted(seen.scores))
         counts = np.array([seen.scores[value] for value in values])
         below, n = np.cumsum(counts), int(counts.sum())
         mean = float(values @ (counts / n))
-        results.append(
-            Result(
-                name="mean_score",
-                value=mean,
-                n=n,
-                failures=seen.total("unscored"),
-                unit="scores",
-                how="mean of scores",
-            )
-        )
+        results.append(mean_of(value=mean, n=n, failures=seen.total("unscored")))
         results += [
             Result(
                 name="score",
@@ -230,17 +209,7 @@ def _score_results(seen: Observer) -> list[Result]:
         ]
     for name, (count, mean) in sorted(seen.aspects.items()):
         if count:
-            at = {"aspect": name}
-            results.append(
-                Result(
-                    name="mean_score",
-                    value=mean,
-                    n=count,
-                    unit="scores",
-                    at=at,
-                    how="mean of scores",
-                )
-            )
+            results.append(mean_of(value=mean, n=count, at={"aspect": name}))
     for name, column in seen.margins.items():
         values = np.frombuffer(column, dtype=np.float32)
         for share in PERCENTILES:
@@ -269,20 +238,14 @@ def _vote_results(seen: Observer, *, level: float) -> list[Result]:
     kappa = (pairwise.value - by_chance) / (1 - by_chance) if by_chance < 1 else None
     unit = "comparisons"
     return [
-        Result(
-            name="votes_agree",
-            value=pairwise.value,
-            interval=pairwise.interval,
-            n=pairwise.n,
+        pairwise.result(
+            "votes_agree",
             unit=unit,
             how="how often two voters on one comparison agree, a tie being a vote of its own; a mean over "
             "comparisons with two votes or more",
         ),
-        Result(
-            name="votes_unanimous",
-            value=unanimous.value,
-            interval=unanimous.interval,
-            n=unanimous.n,
+        unanimous.result(
+            "votes_unanimous",
             unit=unit,
             how="share of comparisons with two votes or more whose votes are all the same",
         ),
@@ -297,7 +260,7 @@ def _vote_results(seen: Observer, *, level: float) -> list[Result]:
     ]
 
 
-def split_table(seen: Observer, results: "Iterable[Result]") -> Table:
+def split_table(seen: Observer, results: Iterable[Result]) -> Table:
     """What each split holds: rows, kinds, replies, median lengths."""
     columns = seen.columns
     unit = "tokens" if columns.tokens else "characters"
@@ -307,16 +270,14 @@ def split_table(seen: Observer, results: "Iterable[Result]") -> Table:
         for one in results
         if one.name == "length" and one.at["percentile"] == 50 and one.at["unit"] == unit
     }
-    kinds = sorted({name[5:] for name, _ in seen.tally if name.startswith("kind ")})
     cells: list[tuple[str | int | float | None, ...]] = []
     for number, name in enumerate(columns.splits):
-        held = [kind for kind in kinds if seen.total(f"kind {kind}", number)]
         place = name if several else ""
         cells.append(
             (
                 name,
                 seen.total("rows", number),
-                ", ".join(held),
+                ", ".join(seen.kinds(number)),
                 seen.total("replies", number),
                 medians.get(("prompt", place)),
                 medians.get(("reply", place)),
@@ -333,7 +294,7 @@ def split_table(seen: Observer, results: "Iterable[Result]") -> Table:
     return Table("splits", f"What each split holds, with lengths in {unit}", headings, tuple(cells))
 
 
-def mix_table(seen: Observer, of_source: "Iterable[Result]") -> Table:
+def mix_table(seen: Observer, results: Iterable[Result]) -> Table:
     """Where the rows come from: for each source its share, lengths, and how often the longer reply wins."""
     columns = seen.columns
     sources = columns.view("source").astype(np.int64)
@@ -341,7 +302,7 @@ def mix_table(seen: Observer, of_source: "Iterable[Result]") -> Table:
     owner = sources[columns.view("reply_row").astype(np.int64)]
     replies = np.bincount(owner, minlength=len(rows))
     lengths = np.bincount(owner, weights=columns.view("characters"), minlength=len(rows))
-    named = {(one.name, str(one.at["source"])): one.value for one in of_source if "source" in one.at}
+    named = {(one.name, str(one.at["source"])): one.value for one in results if "source" in one.at}
     cells: list[tuple[str | int | float | None, ...]] = []
     for number in sorted(range(len(rows)), key=lambda place: (-int(rows[place]), place)):
         name = columns.sources[number]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from concord.catalogue import load
-from concord.data.auditing.duplicates import Measured
-from concord.data.auditing.records import Finding, Severity
+from concord.data.auditing.bias import TRAITS
+from concord.data.auditing.records import Evidence, Finding, Severity
 from concord.results import Interval, Result
 from concord.types import Origin
 
@@ -100,10 +100,10 @@ _USUAL = 0.9  # where so many replies end without a stop, that is how they are m
 class _Case:
     """What findings are made from."""
 
-    measured: Sequence[Measured]
+    measured: Sequence[Evidence]
     warnings: Sequence[str]
 
-    def all(self, name: str, *, of: str | None = None) -> list[Measured]:
+    def all(self, name: str, *, of: str | None = None) -> list[Evidence]:
         """The results of a name that have a value, those of single splits, sources and buckets left out."""
         parts = ("split", "source", "bucket")
         return [
@@ -116,7 +116,7 @@ class _Case:
         ]
 
 
-def find_all(measured: Sequence[Measured], warnings: Sequence[str]) -> tuple[Finding, ...]:
+def find_all(measured: Sequence[Evidence], warnings: Sequence[str]) -> tuple[Finding, ...]:
     """All findings, the gravest first. `warnings` are those of a chat template and its tokenizer."""
     case = _Case(measured, warnings)
     found = [finding for make in _MAKERS for finding in make(case)]
@@ -144,7 +144,7 @@ def _unusable(case: _Case) -> Iterator[Finding]:
         if (count := _value(one)) > 0:
             title = f"{_rows(count)} cannot be turned into tokens"
             _, _, reasons = one.result.how.partition(": ")
-            do = "mend these rows, or take them out"
+            do = "mend these rows or take them out; where it is nearly all of them, look at the chat template"
             yield _finding("unrendered", title, detail=reasons, do=do, rows=one.rows)
     for one in case.all("too_long"):
         if (share := _value(one)) > 0:
@@ -246,7 +246,7 @@ def _bias(case: _Case) -> Iterator[Finding]:
             value, trait = _value(one), one.result.at["trait"]
             side = "more" if beyond > 0 else "fewer"
             share = _percent(max(value, 1 - value))
-            title = f"The reply with {side} {_WORDS[str(trait)]} wins {share} of the time"
+            title = f"The reply with {side} {TRAITS[str(trait)]} wins {share} of the time"
             yield _finding(
                 "trait_bias",
                 title,
@@ -260,15 +260,6 @@ def _bias(case: _Case) -> Iterator[Finding]:
             title = f"The {side} reply of a row wins {_percent(max(value, 1 - value))} of the time"
             do = "ask judges in both orders, and keep what they agree on"
             yield _finding("position", title, detail=_why("position", one.result), do=do)
-
-
-_WORDS = {
-    "formatting": "headings and bold pieces",
-    "lists": "list items",
-    "code": "pieces of code",
-    "exclamations": "exclamation marks",
-    "refusal": "signs of a refusal",
-}
 
 
 # --- labels ---------------------------------------------------------------------------------------------
@@ -361,12 +352,12 @@ _MAKERS: tuple[Callable[[_Case], Iterator[Finding]], ...] = (
 # --- words ----------------------------------------------------------------------------------------------
 
 
-def _value(one: Measured) -> float:
+def _value(one: Evidence) -> float:
     assert one.result.value is not None
     return one.result.value
 
 
-def _over(one: Measured, rule: str) -> bool:
+def _over(one: Evidence, rule: str) -> bool:
     return _value(one) > RULES[rule].threshold
 
 
@@ -387,7 +378,7 @@ def _why(rule: str, result: Result) -> str:
     return f"{where}, from {result.n:,} {result.unit}; {RULES[rule].reason}"
 
 
-def _said(one: Measured) -> str:
+def _said(one: Evidence) -> str:
     """The sentence on a share: "2% of the replies say nothing", from "share of replies that say nothing"."""
     things, _, what = one.result.how.removeprefix("share of ").partition(" ")
     share = f"{_percent(_value(one))} of the {things}"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from concord.data.auditing.columns import Columns
-from concord.data.auditing.duplicates import Measured
 from concord.data.auditing.estimates import percentile
-from concord.data.auditing.records import AuditSettings, Renders
+from concord.data.auditing.records import AuditSettings, Evidence, Renders
+from concord.render.fit import measure
 from concord.render.records import Rendered, RenderSettings, Unrendered
 from concord.results import Result
 from concord.types import JSON, Item, Origin
@@ -51,12 +51,11 @@ class Fitting:
             _keep(self.unrendered, item.origin, self.settings.examples)
             self.columns.tokens.extend([0] * len(item.replies))
             return {}
-        prompt = len(rendered.prompt)
+        prompt, whole = measure(rendered)
         replies = [
             sum(int((leaf.spans[:, 1] - leaf.spans[:, 0]).sum()) for leaf in leaves)
             for leaves in rendered.replies
         ]
-        whole = max((len(leaf.ids) for leaves in rendered.replies for leaf in leaves), default=prompt)
         self.columns.tokens.extend(replies)
         self.longest[whole] += 1
         if self.limit is not None and whole > self.limit:
@@ -66,14 +65,14 @@ class Fitting:
             _keep(self.long, item.origin, self.settings.examples)
         return {"prompt": [prompt], "reply": replies, "row": [whole]}
 
-    def results(self) -> list[Measured]:
+    def results(self) -> list[Evidence]:
         """What does not fit, what cannot be rendered, and lengths that would cover all rows or nearly all."""
         rendered, failed = sum(self.longest.values()), sum(self.reasons.values())
         said = "; ".join(f"{count:,}: {reason}" for reason, count in self.reasons.most_common(5))
         how = f"rows that cannot be turned into tokens{': ' + said if said else ''}"
         n = rendered + failed
         made = [
-            Measured(
+            Evidence(
                 Result(name="unrendered", value=failed, n=n, unit="rows", how=how), tuple(self.unrendered)
             )
         ]
@@ -89,7 +88,7 @@ class Fitting:
             share = self.long_rows / rendered
             at = {"limit": self.limit}
             made.append(
-                Measured(
+                Evidence(
                     Result(name="too_long", value=share, n=rendered, unit="rows", how=how, at=at),
                     tuple(self.long),
                 )
@@ -99,7 +98,7 @@ class Fitting:
             how = "the smallest --max-length that so large a share of the rows fits"
             at = {"share": share}
             made.append(
-                Measured(
+                Evidence(
                     Result(name="covering_length", value=value, n=rendered, unit="tokens", how=how, at=at)
                 )
             )

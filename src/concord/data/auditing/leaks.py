@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concord.data.auditing.columns import Columns, Hashes, mixed
-from concord.data.auditing.duplicates import Measured
 from concord.data.auditing.estimates import clustered_share
 from concord.data.auditing.minhash import Sketch, cross_matches
-from concord.results import Result
+from concord.data.auditing.records import Evidence
 
 __all__ = ["leak_results", "near_leak_results"]
 
 _MOST_SPLITS = 6
 
 
-def leak_results(columns: Columns, *, level: float, examples: int) -> list[Measured]:
+def leak_results(columns: Columns, *, level: float, examples: int) -> list[Evidence]:
     """For each two splits, rows of the later one whose prompt, alone or with a reply, is in the former.
 
     Of rows without a prompt, replies alone are held against each other.
@@ -28,7 +27,7 @@ def leak_results(columns: Columns, *, level: float, examples: int) -> list[Measu
     prompts = columns.view("prompt").astype(np.uint64)
     split, reply_row = columns.view("split"), columns.view("reply_row").astype(np.int64)
     replies = mixed(prompts[reply_row], columns.view("reply").astype(np.uint64))
-    measured: list[Measured] = []
+    measured: list[Evidence] = []
     for first, second in _orders(columns.splits):
         names = columns.splits[first], columns.splits[second]
         rows = np.flatnonzero((split == second) & (prompts != 0))
@@ -45,10 +44,10 @@ def leak_results(columns: Columns, *, level: float, examples: int) -> list[Measu
 
 def near_leak_results(
     columns: Columns, hashes: Hashes, sketch: Sketch, *, threshold: float, level: float, examples: int
-) -> list[Measured]:
+) -> list[Evidence]:
     """For each two splits, rows of the later one whose prompt is like one of the former, or the same."""
     prompts, split = columns.view("prompt").astype(np.uint64), columns.view("split")
-    measured: list[Measured] = []
+    measured: list[Evidence] = []
     for first, second in _orders(columns.splits):
         names = columns.splits[first], columns.splits[second]
         known = np.isin(hashes, prompts[split == first])
@@ -70,7 +69,7 @@ def _leak(
     of: str,
     level: float,
     examples: int,
-) -> Measured:
+) -> Evidence:
     found = clustered_share(same, columns.row_prompts[rows], level=level)
     held, what = {
         "prompts": ("a prompt", "whose prompt stands there, exactly"),
@@ -84,16 +83,13 @@ def _leak(
             "exactly)",
         ),
     }[of]
-    result = Result(
-        name="leak",
-        value=found.value,
-        interval=found.interval,
-        n=found.n,
+    result = found.result(
+        "leak",
         unit="rows",
         how=f"share of the rows of {names[1]} with {held}, held against {names[0]}: those {what}",
         at={"of": of, "from": names[0], "into": names[1]},
     )
-    return Measured(result, columns.origins(rows[same], examples))
+    return Evidence(result, columns.origins(rows[same], examples))
 
 
 def _orders(splits: list[str]) -> list[tuple[int, int]]:

@@ -18,12 +18,17 @@ Signatures are 252 bytes a text and stand in a file; memory holds three numbers 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
+
+from concord.data.order import scrambled
+from concord.durable import disk_message
+from concord.errors import InputError
 
 __all__ = [
     "BANDS",
@@ -44,12 +49,10 @@ __all__ = [
 PLACES, BANDS, ROWS_A_BAND, PIECE = 126, 21, 6, 5
 _EMPTY = np.uint32(0xFFFFFFFF)
 _MULTIPLIER = np.uint64(0x100000001B3)
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _BATCH_TEXTS, _BATCH_CHARACTERS = 1024, 1 << 19
 _CHUNK = 1 << 15
-_ATTEMPTS = (
-    512  # one place in 126 is found within as many at odds of 59 to 1; the rest goes by the next place
-)
+# One place in 126 is found within as many at odds of 59 to 1; the rest goes by the next place.
+_ATTEMPTS = 512
 
 Labels = NDArray[np.int64]
 Sketch = NDArray[np.uint16]
@@ -90,9 +93,17 @@ class Signatures:
         self._file.close()
 
     def _flush(self) -> None:
-        if self._waiting:
+        if not self._waiting:
+            return
+        try:
             self._file.write(signatures(self._waiting).tobytes())
-            self._waiting, self._characters = [], 0
+            self._file.flush()
+        except OSError as error:
+            with suppress(OSError):  # what is left in its buffer fails once more
+                self._file.close()
+            doing = f"writing signatures to {self._path.parent} (under TMPDIR, where that is set)"
+            raise InputError(disk_message(error, doing=doing, kept="the data are whole")) from error
+        self._waiting, self._characters = [], 0
 
 
 def signatures(texts: list[str]) -> Sketch:
@@ -114,23 +125,17 @@ def _pieces(texts: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     hashes = points[:total].copy()
     for shift in range(1, PIECE):
         hashes = hashes * _MULTIPLIER + points[shift : shift + total]
-    hashes = _stirred(hashes)
+    hashes = scrambled(hashes)
     owner = np.repeat(np.arange(len(texts)), lengths)
     # A piece belongs to a text if it also ends in it.
     whole = owner[:total] == owner[PIECE - 1 :]
     return hashes[whole], owner[:total][whole]
 
 
-def _stirred(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    values = (values ^ (values >> np.uint64(30))) * _FIRST
-    values = (values ^ (values >> np.uint64(27))) * _SECOND
-    return values ^ (values >> np.uint64(31))
-
-
 def _orders() -> NDArray[np.int64]:
     """For each attempt and each empty place, which place it is filled from."""
     attempts = np.arange(_ATTEMPTS, dtype=np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
-    seeds = _stirred(attempts + np.arange(1, PLACES + 1, dtype=np.uint64)[None, :])
+    seeds = scrambled(attempts + np.arange(1, PLACES + 1, dtype=np.uint64)[None, :])
     return (((seeds >> np.uint64(32)) * np.uint64(PLACES)) >> np.uint64(32)).astype(np.int64)
 
 
@@ -186,7 +191,7 @@ def candidates(sketch: Sketch) -> Iterator[tuple[Labels, NDArray[np.bool_]]]:
 def _band_key(rows: Sketch) -> NDArray[np.uint64]:
     key = np.zeros(len(rows), dtype=np.uint64)
     for column in range(rows.shape[1]):
-        key = _stirred(key + rows[:, column] + np.uint64(1))
+        key = scrambled(key + rows[:, column] + np.uint64(1))
     return key
 
 

@@ -26,11 +26,10 @@ from concord.types import (
 )
 from concord.views import view
 
-__all__ = ["SOURCE_COLUMNS", "Near", "Observer", "Place"]
+__all__ = ["Near", "Observer"]
 
-SOURCE_COLUMNS = ("source", "dataset", "data_source", "dataset_name", "origin", "subset", "domain")
-"""Names of columns that say where a row came from, the first that is there counts; else its file does."""
-
+# Columns that say where a row came from: the first that is there counts, else its file does.
+_SOURCE_COLUMNS = ("source", "dataset", "data_source", "dataset_name", "origin", "subset", "domain")
 _MOST_SOURCES = 200
 _OTHER = "(other sources)"
 _ALL_PAIRS = 12  # replies of a ranking up to which every pair of them counts; beyond, neighbours in rank
@@ -38,8 +37,7 @@ _LARGEST = 2**32 - 1
 _MOST_SCORES = 10_000
 _LARGEST_FLOAT = 3.4e38  # of four bytes
 
-Place = tuple[int, int]
-"""A split and a source, by their numbers."""
+_Place = tuple[int, int]  # a split and a source, by their numbers
 
 
 class Near:
@@ -68,7 +66,7 @@ class Observer:
     settings: AuditSettings
     near: Mapping[str, Near] = field(default_factory=dict[str, Near])
     columns: Columns = field(default_factory=Columns)
-    tally: Counter[tuple[str, Place]] = field(default_factory=Counter[tuple[str, Place]])
+    tally: Counter[tuple[str, _Place]] = field(default_factory=Counter[tuple[str, _Place]])
     lengths: dict[tuple[str, str, int], Counter[int]] = field(
         default_factory=dict[tuple[str, str, int], Counter[int]]
     )
@@ -96,7 +94,7 @@ class Observer:
         self.columns.splits.append(name)
         return len(self.columns.splits) - 1
 
-    def add(self, item: Item, split: int) -> Place:
+    def add(self, item: Item, split: int) -> _Place:
         """Look at one row."""
         at = (split, self._number_of_source(item))
         kind = view(item).kind
@@ -109,7 +107,7 @@ class Observer:
         self.count(len(prompt_text) + longest, split, "characters", "row")
         return at
 
-    def note(self, fact: str, at: Place, origin: Origin | None) -> None:
+    def note(self, fact: str, at: _Place, origin: Origin | None) -> None:
         """Count that something holds of a row, and remember the first few of which it does."""
         self.tally[fact, at] += 1
         seen = self.examples.setdefault(fact, [])
@@ -134,19 +132,22 @@ class Observer:
         self.count(lengths[chosen], split, unit, "chosen")
         self.count(lengths[rejected], split, unit, "rejected")
 
-    def total(self, fact: str, split: int | None = None, source: int | None = None) -> int:
-        """How often something holds, in a split, from a source, or everywhere."""
+    def total(self, fact: str, split: int | None = None) -> int:
+        """How often something holds, in a split or everywhere."""
         return sum(
-            count
-            for (name, at), count in self.tally.items()
-            if name == fact and split in (None, at[0]) and source in (None, at[1])
+            count for (name, at), count in self.tally.items() if name == fact and split in (None, at[0])
         )
+
+    def kinds(self, split: int | None = None) -> dict[str, int]:
+        """How many rows there are of each kind, in a split or everywhere; kinds without rows left out."""
+        names = sorted({name for name, _ in self.tally if name.startswith("kind ")})
+        return {name[5:]: count for name in names if (count := self.total(name, split))}
 
     # --- rows and prompts -----------------------------------------------------------------------------------
 
     def _number_of_source(self, item: Item) -> int:
         meta = item.meta
-        named = next((meta[key] for key in SOURCE_COLUMNS if key in meta), None) if meta else None
+        named = next((meta[key] for key in _SOURCE_COLUMNS if key in meta), None) if meta else None
         if isinstance(named, str) and 0 < len(named) <= 200:
             name = named
         else:
@@ -160,7 +161,7 @@ class Observer:
                 self.columns.sources.append(name)
         return number
 
-    def _add_row(self, item: Item, at: Place, kind: str) -> int:
+    def _add_row(self, item: Item, at: _Place, kind: str) -> int:
         columns, origin = self.columns, item.origin
         row = len(columns.split)
         file = origin.file if origin else ""
@@ -179,7 +180,7 @@ class Observer:
         self.count(turns, at[0], "turns", "conversation")
         return row
 
-    def _add_prompt(self, item: Item, at: Place) -> str:
+    def _add_prompt(self, item: Item, at: _Place) -> str:
         columns, messages = self.columns, item.prompt.messages
         content = prompt_hash(item)
         replies = [turns_hash(reply) for reply in item.replies]
@@ -194,7 +195,7 @@ class Observer:
         self.count(len(text), at[0], "characters", "prompt")
         if not text.strip() and item.prompt.tokens is None:
             self.note("empty prompt", at, item.origin)
-        for oddity in oddities(text, text.encode("utf-8", "surrogatepass")):
+        for oddity in oddities(text):
             self.note(f"prompt {oddity}", at, item.origin)
         if (near := self.near.get("prompts")) and not item.meta.get("images"):
             # What all rows share (a system message) would make all of them alike.
@@ -202,7 +203,7 @@ class Observer:
             _sign(near, content, asked)
         return text
 
-    def _add_reply(self, reply: Turns, row: int, prompt: str, item: Item, at: Place) -> str:
+    def _add_reply(self, reply: Turns, row: int, prompt: str, item: Item, at: _Place) -> str:
         columns, text = self.columns, turns_text(reply)
         dress = surface(text)
         content = columns.reply[len(columns.reply_row)]
@@ -224,7 +225,7 @@ class Observer:
                 self.note("reply empty", at, item.origin)
         elif text == prompt:
             self.note("reply equals prompt", at, item.origin)
-        for oddity in oddities(text, text.encode("utf-8", "surrogatepass")):
+        for oddity in oddities(text):
             self.note(f"reply {oddity}", at, item.origin)
         if near := self.near.get("replies"):
             _sign(near, content, reply)
@@ -232,7 +233,7 @@ class Observer:
 
     # --- what is known of them ------------------------------------------------------------------------------
 
-    def _add_known(self, item: Item, first: int, at: Place) -> None:
+    def _add_known(self, item: Item, first: int, at: _Place) -> None:
         known = item.utilities
         match known:
             case Preference():
@@ -276,7 +277,7 @@ class Observer:
                 coarser[float(f"{value:.{self._digits}g}")] += count
             self.scores = coarser
 
-    def _add_preference(self, item: Item, known: Preference, first: int, at: Place) -> None:
+    def _add_preference(self, item: Item, known: Preference, first: int, at: _Place) -> None:
         share, votes = known.first, known.votes
         wins = _wins(share) if votes is None else (votes[0], votes[2])
         self._add_pair(first, first + 1, wins, share, implied=False)
@@ -304,7 +305,7 @@ class Observer:
         if known.strength is not None:
             self._margin("strength", known.strength)
 
-    def _add_sides(self, share: float, at: Place) -> None:
+    def _add_sides(self, share: float, at: _Place) -> None:
         """Count a comparison, whether it has a winner, and the lengths of its two sides."""
         self.tally["comparisons", at] += 1
         if share == 0.5:
@@ -314,15 +315,13 @@ class Observer:
             self.tally["soft", at] += 1
         self.count_sides(len(self.columns.first) - 1, at[0], "characters")
 
-    def _add_order(self, first: int, utilities: "_Utilities", at: Place) -> None:
+    def _add_order(self, first: int, utilities: "_Utilities", at: _Place) -> None:
         """The comparisons that ranks or scores imply."""
         for a, b in _implied(utilities):
             x, y = utilities[a], utilities[b]
             assert x is not None
             assert y is not None
             share = 1.0 if x > y else 0.0 if x < y else 0.5
-            self.tally["implied", at] += 1
-            self.tally["implied ties", at] += share == 0.5
             self._add_pair(first + a, first + b, _wins(share), share, implied=True)
 
     def _add_pair(

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from concord.errors import InputError, explain
@@ -15,6 +14,7 @@ from concord.types import Item, Origin
 __all__ = [
     "Audit",
     "AuditSettings",
+    "Evidence",
     "Finding",
     "LengthCounts",
     "Readable",
@@ -68,8 +68,8 @@ class AuditSettings:
     threshold: the share of pieces from which two texts are near duplicates
     seed: what samples and drawn data follow from
     level: the level of all intervals
+    samples: how many rows are shown
     examples: how many rows a finding points at
-    scratch: the folder where signatures stand while an audit runs, the system's own for such if left out
     """
 
     max_length: int | None = None
@@ -79,7 +79,6 @@ class AuditSettings:
     level: float = 0.95
     samples: int = 3
     examples: int = 5
-    scratch: Path | None = None
 
     def __post_init__(self) -> None:
         bounds = {"threshold": (self.threshold, 0.5, 1.0), "level": (self.level, 0.5, 0.9999)}
@@ -87,11 +86,19 @@ class AuditSettings:
             if not low <= value <= high:
                 wrong, accepted = f"{name} is out of range", f"{low} to {high}"
                 raise InputError(explain(wrong, found=value, accepted=accepted, do=f"change {name}"))
-        least = {"max_length": self.max_length, "samples": self.samples, "examples": self.examples}
-        for name, value in least.items():
-            if value is not None and value < (name == "max_length"):
-                wrong, accepted = f"{name} is too small", "1 and above"
+        counts = {"max_length": (self.max_length, 1), "samples": (self.samples, 0)}
+        for name, (value, least) in (counts | {"examples": (self.examples, 0)}).items():
+            if value is not None and value < least:
+                wrong, accepted = f"{name} is too small", f"{least} and above"
                 raise InputError(explain(wrong, found=value, accepted=accepted, do=f"change {name}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A result, and a few rows that show what it speaks of: what findings are made from."""
+
+    result: Result
+    rows: tuple[Origin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

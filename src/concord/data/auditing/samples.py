@@ -1,7 +1,6 @@
 """A few rows, picked by their content and from different kinds and sources, as a model will see them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from concord.data.auditing.columns import content_hash
 from concord.data.auditing.records import Renders, Sample, SampleText
@@ -62,8 +61,8 @@ def _sample(item: Item, group: _Group, renderer: Renders | None) -> Sample:
             SampleText(name, (*asked, *_replied(turns)))
             for name, turns in zip(names, item.replies, strict=True)
         ]
-        made = tuple(texts) or (SampleText("prompt", asked),)
-        return Sample(kind=kind, split=split, source=source, texts=made, origin=item.origin)
+        made = texts or [SampleText("prompt", asked)]
+        return _short(Sample(kind=kind, split=split, source=source, texts=tuple(made), origin=item.origin))
     rendered = next(iter(renderer.render([item])))
     if isinstance(rendered, Unrendered):
         note = str(rendered.error)
@@ -73,13 +72,15 @@ def _sample(item: Item, group: _Group, renderer: Renders | None) -> Sample:
     texts = [
         SampleText(
             name if len(leaves) == 1 else f"{name}, part {part}",
-            _shortened((piece.text, piece.trained) for piece in renderer.pieces(leaf)),
+            tuple((piece.text, piece.trained) for piece in renderer.pieces(leaf)),
         )
         for name, leaves in zip(names, rendered.replies, strict=True)
         for part, leaf in enumerate(leaves, 1)
     ]
     made = tuple(texts) or (SampleText("prompt", _said(item.prompt)),)
-    return Sample(kind=kind, split=split, source=source, texts=made, origin=item.origin, rendered=True)
+    return _short(
+        Sample(kind=kind, split=split, source=source, texts=made, origin=item.origin, rendered=True)
+    )
 
 
 def _names(item: Item) -> list[str]:
@@ -100,19 +101,32 @@ def _names(item: Item) -> list[str]:
 
 
 def _said(prompt: Prompt) -> tuple[_Piece, ...]:
-    return _shortened((f"{turn.role}: {turn.text}\n", False) for turn in prompt.messages)
+    return tuple((f"{turn.role}: {turn.text}\n", False) for turn in prompt.messages)
 
 
 def _replied(turns: Turns) -> tuple[_Piece, ...]:
-    return _shortened((turn.text, turn.learned) for turn in turns)
+    """A reply; where it is several turns, each with whose it is."""
+    if len(turns) == 1:
+        return ((turns[0].text, turns[0].learned),)
+    pieces: list[_Piece] = []
+    for at, turn in enumerate(turns):
+        pieces += [("\n" * (at > 0) + f"{turn.role}: ", False), (turn.text, turn.learned)]
+    return tuple(pieces)
 
 
-def _shortened(pieces: Iterable[_Piece]) -> tuple[_Piece, ...]:
-    """The pieces, of which long ones keep beginning and end and say how much is missing."""
-    short: list[_Piece] = []
-    for text, trained in pieces:
-        if (cut := len(text) - _LONGEST) > 0:
-            half = _LONGEST // 2
-            text = f"{text[:half]} [... {cut} characters left out ...] {text[-half:]}"
-        short.append((text, trained))
-    return tuple(short)
+def _short(sample: Sample) -> Sample:
+    """The sample with the ends of its long texts, and a note of how much is missing between them."""
+    cut = max((len(text) for one in sample.texts for text, _ in one.pieces), default=0) - _LONGEST
+    if cut <= 0:
+        return sample
+    texts = tuple(SampleText(one.what, tuple(map(_shortened, one.pieces))) for one in sample.texts)
+    note = f"Long texts are shortened here: {cut:,} characters are left out of the longest."
+    return replace(sample, texts=texts, note=note)
+
+
+def _shortened(piece: _Piece) -> _Piece:
+    text, trained = piece
+    if (cut := len(text) - _LONGEST) > 0:
+        half = _LONGEST // 2
+        text = f"{text[:half]} [... {cut} characters left out ...] {text[-half:]}"
+    return text, trained

@@ -57,9 +57,10 @@ class Surface(NamedTuple):
     refusal: bool
 
 
-def oddities(text: str, raw: bytes) -> tuple[str, ...]:
-    """Which signs of damage a text shows; `raw` is the same text in UTF-8."""
+def oddities(text: str) -> tuple[str, ...]:
+    """Which signs of damage a text shows."""
     found: list[str] = []
+    raw = text.encode("utf-8", "surrogatepass")
     if len(raw.translate(None, _CONTROL)) != len(raw):
         found.append("control")
     if "&" in text and _ENTITY.search(text):

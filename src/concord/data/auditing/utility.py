@@ -9,7 +9,7 @@ prompts with circles of comparisons, or with pairs that were compared repeatedly
     fit            utilities by Newton's method, all prompts at once
     goodness       how badly the fit does against the data's own shares
     triads, cycles what goes round in circles
-    noise_ceiling  how often any model could agree with one judgement
+    ceiling_of     how often any model could agree with one judgement
 """
 
 from dataclasses import dataclass
