@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from concord.engine import attention
 from concord.engine.attention import attend, segments
 from concord.engine.forest import Forest, plant
+from concord.engine.logprobs import LogProbs
 from concord.engine.targets import Line
 from concord.errors import CapabilityError
-from tests.engine.models import family_tree, line, tokens
+from tests.engine.models import family_tree, line, llama, tokens
 from tests.engine.test_forest import trees
 
 
@@ -275,3 +276,20 @@ def test_capped_scores_are_not_kept_for_the_backward(monkeypatch: pytest.MonkeyP
     assert max(kept) <= 4 * 256 * 8
     output.sum().backward()
     assert all(state.grad is not None for state in states)
+
+
+def test_layers_share_their_masks_whatever_they_keep_for_the_backward() -> None:
+    engine = LogProbs(llama(layers=3))
+    forest = plant(family_tree())
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        engine(layout=forest)
+    masks = [tensor for tensor in kept if tensor.isneginf().any()]
+    made = [mask for mask in forest.plans["masks", None, torch.float32] if mask is not None]
+    assert len(masks) == 3 * len(made) > 0
+    assert {mask.data_ptr() for mask in masks} == {mask.data_ptr() for mask in made}

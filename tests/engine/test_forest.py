@@ -212,9 +212,9 @@ def test_a_hundred_long_sequences_are_laid_in_milliseconds() -> None:
         lines += [line(system, prompt, tokens(rng, 200)) for _ in range(2)]
     took: list[float] = []
     for _ in range(5):
-        begun = time.perf_counter()
+        begun = time.process_time()
         plant(lines)
-        took.append(time.perf_counter() - begun)
+        took.append(time.process_time() - begun)
     # It takes one or two; ten times that would be another way of doing it.
     assert min(took) < 0.02
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from concord.engine.heads import RewardHead, ScalarHead, Scores, StepHead, ValueHead, hidden_size, mark_last
 from concord.engine.logprobs import LogProbs
 from concord.engine.targets import Ints, Line
-from concord.errors import CapabilityError, InputError
+from concord.errors import CapabilityError, InputError, NotFoundError
 from tests.engine.models import (
     ROOM,
     VOCABULARY,
@@ -308,3 +308,12 @@ def test_what_is_not_this_head_is_refused(tmp_path: Path) -> None:
     engine = LogProbs(llama(), heads={"reward": RewardHead(32)})
     with pytest.raises(InputError, match="not marked"):
         engine(layout=engine.lay(family_tree()))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"abc"])
+def test_a_head_that_cannot_be_read_is_refused_in_a_sentence(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "head.safetensors"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(NotFoundError, match="no head can be read"):
+        RewardHead(4).load(file)

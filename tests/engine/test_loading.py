@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from concord.engine.loading import adapted, load_model, load_policy
+from concord.engine.precision import hashed
 from concord.errors import InputError, NotFoundError
 from concord.types import Ask, Reply, Sampling, as_prompt, as_turns
 from tests.engine.models import build
@@ -172,7 +173,90 @@ def test_adapters_of_another_model(home: Path, tmp_path: Path) -> None:
     assert "missing adapter keys" in said(fewer)
 
 
-@pytest.mark.parametrize("settings", [{"dtype": "float31"}, {"device": "nowhere"}, {"device": "meta:x"}])
+@pytest.mark.parametrize(
+    "settings", [{"dtype": "float31"}, {"device": "nowhere"}, {"device": "meta:x"}, {"device": "meta"}]
+)
 def test_precisions_and_devices_that_are_not_there(home: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="to do"):
         load_model(home, **settings)
+
+
+BROKEN = {
+    "a setting of another type": ("config.json", {"hidden_size": "64"}),
+    "no heads": ("config.json", {"num_attention_heads": 0}),
+    "padding outside the vocabulary": ("config.json", {"pad_token_id": 10**6}),
+    "a precision nobody has": ("config.json", {"dtype": "float13"}),
+    "a list": ("config.json", []),
+    "nothing": ("config.json", None),
+    "a list of what to generate": ("generation_config.json", []),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_are_refused_in_a_sentence(name: str, home: Path) -> None:
+    file, change = BROKEN[name]
+    config = json.loads((home / file).read_text()) | change if isinstance(change, dict) else change
+    (home / file).write_text(json.dumps(config))
+    assert "no causal language model could be loaded" in said(home)
+    with pytest.raises((NotFoundError, InputError)):
+        load_policy(home, device="cpu")
+
+
+def test_files_of_a_tokenizer_that_are_broken(home: Path) -> None:
+    (home / "tokenizer.json").write_text("[]")
+    with pytest.raises(NotFoundError, match=r"no tokenizer could be loaded.*to do"):
+        load_policy(home, device="cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc"])
+def test_pickles_that_are_broken(home: Path, content: bytes) -> None:
+    (home / "model.safetensors").unlink()
+    (home / "pytorch_model.bin").write_bytes(content)
+    assert "no causal language model" in said(home)
+
+
+@pytest.mark.parametrize("layers", [1, 0])
+def test_layers_are_not_left_out(home: Path, layers: int) -> None:
+    file = home / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": layers}))
+    with pytest.raises(InputError, match=r"no place for; found \d+, such as model\.layers\."):
+        load_model(home, device="cpu")
+
+
+def test_a_bias_is_not_left_out_and_another_head_is_with_a_warning(home: Path) -> None:
+    file = home / "model.safetensors"
+    weights = load_file(file)
+    save_file(weights | {"v_head.summary.weight": torch.zeros(1, 4)}, file, {"format": "pt"})
+    with pytest.warns(UserWarning, match=r"are left out: 1, such as v_head\.summary\.weight"):
+        load_model(home, device="cpu")
+    save_file(weights | {"model.layers.0.self_attn.q_proj.bias": torch.ones(4)}, file, {"format": "pt"})
+    with pytest.raises(InputError, match=r"found 1, such as .*q_proj\.bias"):
+        load_model(home, device="cpu")
+
+
+def test_adapters_that_do_not_fit_whole(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "adapters"
+    deeper = build("Llama", num_hidden_layers=3, vocab_size=len(tokenizer("chatml")))
+    adapters(deeper, folder, base=str(home))
+    assert "4 of their weights have no place in it" in said(folder)
+
+
+def test_adapters_name_a_whole_model(home: Path, tmp_path: Path) -> None:
+    lower, upper = tmp_path / "lower", tmp_path / "upper"
+    adapters(tiny(), lower, base=str(home))
+    adapters(tiny(), upper, base=str(lower))
+    with pytest.raises(InputError, match="adapters that stand on other adapters"):
+        load_model(upper, device="cpu")
+    file = lower / "adapter_config.json"
+    for base in (None, 3, ""):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": base}))
+        assert "do not name their model" in said(lower)
+
+
+def test_adapters_have_the_same_hash_wherever_their_model_stands(home: Path, tmp_path: Path) -> None:
+    folder, moved = tmp_path / "adapters", tmp_path / "moved"
+    trained = adapters(tiny(), folder, base=str(home))
+    home.rename(moved)
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": str(moved)}))
+    assert hashed(load_model(folder, device="cpu")) == hashed(trained)

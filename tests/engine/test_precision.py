@@ -1,6 +1,6 @@
 """Weights in float32, products in bfloat16, no dropout, and keys that change with what changes a value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +187,9 @@ def gpt2() -> Any:
         lambda: llama(attention_dropout=0.3),
         lambda: adapted(lora_dropout=0.4),
         lambda: build("Phi", num_key_value_heads=4, resid_pdrop=0.2, embd_pdrop=0.1, attention_dropout=0.1),
+        lambda: build("Mixtral", num_local_experts=4, router_jitter_noise=0.1),
     ],
-    ids=["modules", "a number of the configuration", "adapters", "both"],
+    ids=["modules", "a number of the configuration", "adapters", "both", "jitter"],
 )
 def test_a_model_in_training_gives_the_same_twice(make: Callable[[], Any]) -> None:
     model, lines = make(), family_tree()[:2]
@@ -303,6 +304,59 @@ def test_what_changes_no_value_leaves_the_key() -> None:
     model.eval().requires_grad_(False)
     assert hashed(model) == before
     assert hashed(gpt2()) == before
+
+
+def test_products_that_were_set_for_one_backend_change_the_key() -> None:
+    backend: Any = torch.backends.mkldnn
+    before, key = backend.matmul.fp32_precision, LogProbs(llama()).identity.key
+    backend.matmul.fp32_precision = "tf32"
+    try:
+        assert LogProbs(llama()).identity.key != key
+    finally:
+        backend.matmul.fp32_precision = before
+    assert LogProbs(llama()).identity.key == key
+
+
+def test_angles_that_were_rounded_change_the_key() -> None:
+    rounded, right = llama().bfloat16().float(), llama()
+    right.load_state_dict(rounded.state_dict())
+    assert not torch.equal(rounded.model.rotary_emb.inv_freq, right.model.rotary_emb.inv_freq)
+    assert hashed(rounded) != hashed(right)
+
+
+def test_angles_that_the_model_exchanges_do_not_change_the_key() -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    model = llama(rope_parameters=rope, max_position_embeddings=16)
+    before, angles = hashed(model), model.model.rotary_emb.inv_freq.clone()
+    with torch.no_grad():
+        model(input_ids=torch.arange(40)[None])
+    assert not torch.equal(model.model.rotary_emb.inv_freq, angles)
+    assert hashed(model) == before
+
+
+class Backwards(set[str]):
+    """A set in another order, as the same set is in another process."""
+
+    def __iter__(self) -> Iterator[str]:
+        return reversed(list(super().__iter__()))
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(map(repr, self))}}}"
+
+
+def test_every_process_finds_the_same_hash_of_adapters() -> None:
+    model = adapted()
+    before, names = hashed(model), model.peft_config["default"].target_modules
+    model.peft_config["default"].target_modules = Backwards(names)
+    assert str(Backwards(names)) != str(names)
+    assert hashed(model) == before
+
+
+def test_weights_that_are_not_there_have_no_hash() -> None:
+    with torch.device("meta"):
+        model = llama()
+    with pytest.raises(CapabilityError, match="meta device"):
+        hashed(model)
 
 
 @pytest.mark.parametrize(

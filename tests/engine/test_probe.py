@@ -387,3 +387,25 @@ def test_what_is_not_a_number_is_never_within() -> None:
     trial = Trial(fine, fine, Apart(1.0, 1.0), math.nan, 3, 4)
     assert not trial.passed
     assert "later tokens" in trial.line
+
+
+class Crowded(nn.Module):
+    """Experts that take most of all tokens there are, but not all, and drop the last."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.gate = inner, nn.Linear(32, 4)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        flat = states.flatten(0, 1)
+        chosen = nn.functional.one_hot(self.gate(flat).argmax(-1), 4)
+        kept = (chosen.cumsum(0) * chosen).sum(-1) <= 0.75 * len(flat)
+        return (self.inner(flat) * kept[:, None]).view_as(states)
+
+
+def test_experts_that_drop_tokens_when_many_want_the_same_are_found_out() -> None:
+    model = llama()
+    for layer in model.model.layers:
+        layer.mlp = Crowded(layer.mlp)
+    with pytest.raises(CapabilityError, match="on trial it was off"):
+        start(stirred(model))

@@ -203,6 +203,27 @@ def test_a_policy_is_its_own_reference_until_it_moves(store: Store) -> None:
     assert moved.computed == 7
 
 
+def switched_off(model: Any) -> None:
+    model.base_model.disable_adapter_layers()
+
+
+def scaled(model: Any) -> None:
+    next(one for one in model.modules() if hasattr(one, "lora_A")).scaling["default"] *= 2
+
+
+@pytest.mark.parametrize("change", [switched_off, scaled])
+def test_an_adapter_that_was_set_otherwise_is_not_taken_for_the_one_before(
+    change: Callable[[Any], None], store: Store
+) -> None:
+    model, lines = adapted(init_lora_weights=False), family_tree()
+    reference = Reference(LogProbs(model), store)
+    before = reference.logps(lines[:4])
+    change(model)
+    assert torch.equal(reference.logps(lines[:4]), before), "what is kept can be read for ever"
+    with pytest.raises(InputError, match="adapters were set otherwise"):
+        reference.logps(lines)
+
+
 def test_a_policy_below_its_adapter_is_its_own_reference_at_any_step(store: Store) -> None:
     model, lines = adapted(), family_tree()
     want = right(llama(), lines)
@@ -296,6 +317,12 @@ def test_what_is_not_the_initial_policy_is_refused_with_numbers(store: Store) ->
         check_initial(policy, lines, before)
         with pytest.raises(InputError, match="step 0"):
             check_initial(policy, lines, before + 0.04)
+
+
+@pytest.mark.parametrize("count", [0, 1, 105, 107])
+def test_reference_values_of_other_lines_are_refused(count: int) -> None:
+    with pytest.raises(InputError, match=rf"found {count} values; accepted: 106 values"):
+        check_initial(LogProbs(llama()), family_tree(), torch.zeros(count))
 
 
 def test_dropout_does_not_pass_for_noise(store: Store) -> None:

@@ -1,5 +1,6 @@
 """Starting an engine: the layout that is chosen, what is said of it, and what a refusal leaves behind."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -105,3 +106,39 @@ def test_a_wrong_setting_is_no_reason_against_a_model() -> None:
     assert kernel(model) == "sdpa"
     assert model.config.attention_dropout == 0.5
     assert LogProbs(model).model is model
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"layout": "tree"}, "no such layout; found 'tree'; accepted: auto, forest or rows"),
+        ({"longest": -1}, "nothing to predict; found -1"),
+        ({"longest": 1}, "nothing to predict; found 1; accepted: 2 or more"),
+        ({"tokens": -1}, "below zero; found -1"),
+    ],
+)
+def test_what_no_engine_can_be_started_for_is_refused(asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        # Past the checker of types, which only tests have.
+        inspect.unwrap(start)(llama(), **asked)
+
+
+def test_what_is_no_model_of_transformers_is_refused() -> None:
+    with pytest.raises(CapabilityError, match="no model of transformers; found Linear"):
+        start(nn.Linear(2, 2))
+
+
+def test_a_model_that_is_refused_is_left_as_it_came() -> None:
+    model, lines = llama(attention_dropout=0.5).eval(), family_tree()
+    model.model.layers[0].train()
+    engine = LogProbs(model)
+    with pytest.raises(InputError, match="chunk of the head"):
+        start(model, chunk=-1)
+    assert model.config.attention_dropout == 0.5
+    assert not model.training
+    assert model.model.layers[0].training
+    assert not model.model.layers[1].training
+    # The engine that it was before still is one.
+    assert kernel(model) == NAME
+    model.eval()
+    assert engine(layout=engine.lay(lines)).logps.isfinite().all()

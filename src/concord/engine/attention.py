@@ -143,14 +143,34 @@ def segments(
     sizes, calls = forest.plans["pieces", window]
     # Cut once: the gradient of a slice is as large as what it is cut from, and each segment has several.
     queries, keys, values = (part.split(sizes, 2) for part in states)
+    masks = [call.mask for call, *_ in calls]
+    if softcap is None:
+        masks = _added(forest, ("masks", window, states[0].dtype), masks)
     outputs: list[Tensor] = []
-    for call, own, seen in calls:
+    for (_, own, seen), mask in zip(calls, masks, strict=True):
         asks, sees, gives = _joint(queries[own]), _picked(keys, seen), _picked(values, seen)
         if softcap is None:
-            outputs.append(_dot_product(asks, sees, gives, call.mask, scaling))
+            outputs.append(_dot_product(asks, sees, gives, mask, scaling))
         else:
-            outputs.append(_capped(asks, sees, gives, call.mask, scaling, softcap))
+            outputs.append(_capped(asks, sees, gives, mask, scaling, softcap))
     return torch.cat(outputs, 2).transpose(1, 2)
+
+
+def _added(
+    forest: Forest, known: tuple[str, int | None, torch.dtype], masks: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Masks as what is added to scores.
+
+    Made once a forest: given flags, every layer would make these for itself, and keep them for its backward.
+    """
+    if known not in forest.plans:
+        forest.plans[known] = [
+            None
+            if mask is None
+            else mask.new_zeros(mask.shape, dtype=known[2]).masked_fill_(~mask, -torch.inf)
+            for mask in masks
+        ]
+    return forest.plans[known]
 
 
 _Cut: TypeAlias = tuple[list[int], list[tuple[_Call, slice, list[slice]]]]

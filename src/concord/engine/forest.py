@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concord.engine.targets import Ints, Line, Targets, gathered, reach
+from concord.engine.targets import Ints, Line, Targets, check_lines, gathered, reach
 
 __all__ = ["PRICE", "Forest", "Notes", "Segment", "plant"]
 
@@ -107,6 +107,7 @@ def plant(lines: Sequence[Line], *, price: int = PRICE, multiple: int = 1) -> Fo
     `price`: how many tokens sharing must save for each segment it adds. `multiple`: tokens are filled up to a
     multiple of this, and to one at least, by trees of their own that nothing looks at.
     """
+    check_lines(lines)
     root, far = _tree(lines), reach(lines)
     _prune(root, price)
     table: list[tuple[int, int, int, int]] = []

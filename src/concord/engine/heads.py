@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.modeling_outputs import CausalLMOutput
@@ -25,7 +25,7 @@ from concord.engine.start import Choice, start
 from concord.engine.support import check_bare, check_wrapped
 from concord.engine.switch import own_kernel
 from concord.engine.targets import Line
-from concord.errors import CapabilityError, InputError, Said, explain
+from concord.errors import CapabilityError, InputError, NotFoundError, Said, explain
 from concord.tensors import PerToken
 
 __all__ = [
@@ -65,9 +65,14 @@ class ScalarHead(nn.Module):
 
     def load(self, file: Path) -> None:
         """Take the head out of a file of safetensors, which may hold a whole model."""
-        with safe_open(file, "pt") as held:
-            names: list[str] = held.keys()
-            found = {name: held.get_tensor(name) for name in names if name.startswith("score.")}
+        try:
+            with safe_open(file, "pt") as held:
+                names: list[str] = held.keys()
+                found = {name: held.get_tensor(name) for name in names if name.startswith("score.")}
+        except (OSError, SafetensorError) as error:
+            wrong, accepted = f"no head can be read ({error})", "a whole file of safetensors"
+            do = "check the path, or save the head again"
+            raise NotFoundError(explain(wrong, found=str(file), accepted=accepted, do=do)) from error
         wanted = {name: list(weight.shape) for name, weight in self.state_dict().items()}
         given = {name: list(weight.shape) for name, weight in found.items()}
         if given != wanted:

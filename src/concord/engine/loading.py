@@ -3,25 +3,25 @@ can go wrong."""
 
 import json
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.utils.hub import cached_file
 
 from concord.engine.local import LocalPolicy
 from concord.engine.start import Choice, start
-from concord.errors import InputError, NotFoundError, Said, explain, nearest
+from concord.errors import ConcordError, InputError, NotFoundError, Said, explain, nearest
 from concord.render import Renderer, RenderSettings
 from concord.render.loading import load_tokenizer, read_files
 
 __all__ = ["adapted", "load_model", "load_policy"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
-_FAILURES = (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, SafetensorError)
 _SHOWN = 200  # characters of what a library says
 
 
@@ -41,7 +41,8 @@ def load_policy(
     """
     base = adapted(model, offline=offline)
     home = model if base is None or (Path(model) / "tokenizer_config.json").is_file() else base
-    tokenizer = load_tokenizer(home, offline=offline, trust_remote_code=trust_remote_code)
+    with _explained("no tokenizer could be loaded", home):
+        tokenizer = load_tokenizer(home, offline=offline, trust_remote_code=trust_remote_code)
     files = read_files(model if base is None else base, offline=offline)
     renderer = Renderer(tokenizer, settings=settings, files=files)
     loaded = load_model(
@@ -61,14 +62,19 @@ def load_model(
     """A causal language model: of a folder, or of a hub id that was fetched before or, not offline, is now.
 
     `dtype` is that of the weights, `auto` the one they are stored in. Without a `device` it is the first GPU,
-    where there is one. Weights that the model needs and the files do not have are refused: they would be
-    random.
+    where there is one. Refused are weights that the model needs and the files do not have, which would be
+    random, and weights of its layers that the files have and it does not take. Of other weights, such as
+    those of another head, there is a warning.
     """
     if dtype not in _DTYPES:
         wrong, do = "the precision of weights is not known", "name one of these"
         raise InputError(explain(wrong, found=dtype, accepted=nearest(dtype, _DTYPES), do=do))
     place = _device(device)
     base = adapted(model, offline=offline)
+    if base is not None and adapted(base, offline=offline) is not None:
+        wrong, found = "adapters that stand on other adapters", Said(f"{str(model)!r} on {base!r}")
+        accepted, do = "adapters of a whole model", "merge the lower ones into their model, and save that"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
     loaded = _loaded(base or model, _DTYPES[dtype], offline=offline, trust_remote_code=trust_remote_code)
     if base is not None:
         loaded = _with_adapter(loaded, model, offline=offline)
@@ -86,8 +92,10 @@ def adapted(model: str | Path, *, offline: bool = True) -> str | None:
     if path is None or not Path(path).is_file():
         return None
     try:
-        base = str(json.loads(Path(path).read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        base: object = json.loads(Path(path).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        if not (isinstance(base, str) and base):
+            raise ValueError(f"it is {base!r}")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unloadable("the adapters do not name their model", model, error) from error
     # A folder is named as it was reached from where the adapters were made; it may stand beside them too.
     beside = Path(model) / base
@@ -96,7 +104,7 @@ def adapted(model: str | Path, *, offline: bool = True) -> str | None:
 
 def _loaded(model: str | Path, dtype: Any, *, offline: bool, trust_remote_code: bool) -> nn.Module:
     """A model with all its weights from its files."""
-    try:
+    with _explained("no causal language model could be loaded", model):
         both: Any = AutoModelForCausalLM.from_pretrained(
             str(model),
             dtype=dtype,
@@ -104,34 +112,48 @@ def _loaded(model: str | Path, dtype: Any, *, offline: bool, trust_remote_code: 
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
-    except torch.OutOfMemoryError:
-        raise
-    except _FAILURES as error:
-        raise _unloadable("no causal language model could be loaded", model, error) from error
     loaded, facts = both
     if missing := sorted(facts["missing_keys"]):
         wrong = "the files of the model do not have all its weights, which would be random"
         found = Said(f"{len(missing)} missing, such as {missing[0]}")
         do = "take the files of a whole causal language model"
         raise NotFoundError(explain(wrong, found=found, accepted="all weights", do=do))
+    _check_taken(loaded, model, sorted(facts["unexpected_keys"]))
     return loaded
 
 
-def _with_adapter(model: nn.Module, adapter: str | Path, *, offline: bool) -> nn.Module:
-    """A model with adapters on it, all their weights from their files."""
-    from peft import PeftModel
+def _check_taken(loaded: nn.Module, model: str | Path, left: Sequence[str]) -> None:
+    """Refuse a model that leaves out weights of layers such as it has: it would be another, and run."""
+    parts = dict(loaded.named_modules())
+    layers = tuple(f"{name}." for name, part in parts.items() if isinstance(part, nn.ModuleList))
+    own = [name for name in left if name.rpartition(".")[0] in parts or name.startswith(layers)]
+    if own:
+        wrong = "the files of the model have weights of its layers that its configuration has no place for"
+        found = Said(f"{len(own)}, such as {own[0]}")
+        do = "give it the config.json that belongs to its weights"
+        raise InputError(explain(wrong, found=found, accepted="layers as in the files", do=do))
+    if left:
+        said = f"weights of {model} that its causal language model has no place for are left out"
+        warnings.warn(f"{said}: {len(left)}, such as {left[0]}", stacklevel=2)
 
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", "Found missing adapter keys")
-            # peft asks by the older of two names.
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-            given: Any = {"is_trainable": True, "local_files_only": offline or Path(adapter).is_dir()}
-            return PeftModel.from_pretrained(model, str(adapter), **given)
-    except torch.OutOfMemoryError:
-        raise
-    except (UserWarning, *_FAILURES) as error:
-        raise _unloadable("the adapters could not be put on their model", adapter, error) from error
+
+def _with_adapter(model: nn.Module, adapter: str | Path, *, offline: bool) -> nn.Module:
+    """A model with adapters on it, all their weights from their files and all that the files have."""
+    from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
+
+    wrong = "the adapters could not be put on their model"
+    with _explained(wrong, adapter), warnings.catch_warnings():
+        warnings.filterwarnings("error", "Found missing adapter keys")
+        # peft asks by the older of two names.
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        here = offline or Path(adapter).is_dir()
+        given: Any = {"is_trainable": True, "local_files_only": here}
+        loaded = PeftModel.from_pretrained(model, str(adapter), **given)
+        held = load_peft_weights(str(adapter), device="cpu", local_files_only=here)
+        places = get_peft_model_state_dict(loaded, save_embedding_layers=False).keys()
+        if left := sorted(held.keys() - places - loaded.state_dict().keys()):
+            raise ValueError(f"{len(left)} of their weights have no place in it, such as {left[0]}")
+    return loaded
 
 
 def _device(name: str) -> torch.device:
@@ -139,10 +161,23 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
+        if device.type == "meta":
+            raise RuntimeError("nothing is computed there")
     except (RuntimeError, AssertionError) as error:
         wrong, accepted = "the device cannot be used", "cpu, or cuda where there is one"
         raise InputError(explain(wrong, found=name, accepted=accepted, do="leave it out")) from error
     return device
+
+
+@contextmanager
+def _explained(wrong: str, model: str | Path) -> Iterator[None]:
+    """Turn what libraries raise into a sentence: broken files make them raise errors of every kind."""
+    try:
+        yield
+    except (ConcordError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise _unloadable(wrong, model, error) from error
 
 
 def _unloadable(wrong: str, model: str | Path, error: BaseException) -> NotFoundError:

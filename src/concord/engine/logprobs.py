@@ -6,14 +6,14 @@ calls a part of it: what is called past its wrapper silently trains on other gra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import register_dataclass
 
 from concord.engine import guards
-from concord.engine.attention import NAME
+from concord.engine.attention import NAME, install
 from concord.engine.flex import BLOCK
 from concord.engine.forest import Forest, plant
 from concord.engine.head import (
@@ -37,9 +37,10 @@ from concord.engine.targets import Line, Targets
 from concord.errors import InputError, Said, explain
 from concord.tensors import Owner, PerReply, PerToken, ReferencedReplies, ReferencedTokens, Replies, Tokens
 
-__all__ = ["Layout", "LogProbs", "TokenValues", "hidden_states", "lay"]
+__all__ = ["Kind", "Layout", "LogProbs", "TokenValues", "hidden_states", "lay"]
 
 Layout: TypeAlias = Forest | Rows
+Kind: TypeAlias = Literal["forest", "rows"]
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ class TokenValues:
 
     def sum(self, values: PerToken, replies: int) -> PerReply:
         """The sum of values, one a token, over each reply; in float32 at least."""
+        self._check_count(replies)
         full = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
         return full.new_zeros(replies).index_add(0, self.owner, full)
 
     def lengths(self, replies: int) -> Tensor:
         """How many predicted tokens each reply has."""
+        self._check_count(replies)
         return torch.bincount(self.owner, minlength=replies)
 
     def replies(self, replies: int, *, ref: PerReply | None = None) -> Replies:
@@ -77,6 +80,7 @@ class TokenValues:
 
     def tokens(self, replies: int, *, ref: PerToken | None = None) -> Tokens:
         """The record of all tokens, reply after reply; `ref` stands in the order of the targets."""
+        self._check_count(replies)
         order = self.order
         known = {"owner": self.owner[order], "num_replies": replies, "logp": self.logps[order]}
         return Tokens(**known) if ref is None else ReferencedTokens(**known, ref=ref[order])
@@ -85,6 +89,14 @@ class TokenValues:
     def order(self) -> Tensor:
         """The places of the tokens, reply after reply; a reply's own keep the order of its lines."""
         return self.owner.argsort(stable=True)
+
+    def _check_count(self, replies: int) -> None:
+        """Refuse fewer replies than there are: some sums would fail, and some tables be longer than asked."""
+        last = int(self.owner.max()) if len(self.owner) else -1
+        if last >= replies:
+            wrong, accepted = "a reply has a number beyond the count of replies", f"{last + 1} or more"
+            do = "say how many there are, or number the replies of the lines from 0"
+            raise InputError(explain(wrong, found=replies, accepted=accepted, do=do))
 
 
 # Wrappers look for the tensors of what a module returns, to hang the start of the backward pass on them.
@@ -98,7 +110,7 @@ class LogProbs(nn.Module):
         self,
         model: nn.Module,
         *,
-        layout: Literal["forest", "rows"] = "forest",
+        layout: Kind = "forest",
         chunk: int = 0,
         heads: Mapping[str, nn.Module] | None = None,
     ) -> None:
@@ -111,9 +123,12 @@ class LogProbs(nn.Module):
         if chunk < 0:
             wrong, accepted = "a chunk of the head has a size below zero", "0 for the default, or a count"
             raise InputError(explain(wrong, found=chunk, accepted=accepted, do="leave it out"))
+        if layout not in get_args(Kind):
+            wrong, accepted = "there is no such layout", "forest or rows"
+            raise InputError(explain(wrong, found=layout, accepted=accepted, do="name one of them"))
         check_bare(model)
         self.model = model
-        self.layout: Literal["forest", "rows"] = layout
+        self.layout: Kind = layout
         self.heads = nn.ModuleDict(heads or {})
         self.chunk = chunk
         self.limits = guards.limits(model)
@@ -124,6 +139,11 @@ class LogProbs(nn.Module):
         elif kernel(model) == NAME:
             # It was an engine over forests before: rows go through a kernel of the model's own.
             switch(model, None)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Come out of a file in another process, where transformers does not know the attention yet."""
+        super().__setstate__(state)
+        install()
 
     @property
     def head(self) -> Head:
@@ -142,7 +162,7 @@ class LogProbs(nn.Module):
         return identify(self.model, layout=self.layout, kernel=kernel, head=path, weights=weights)
 
     def lay(self, lines: Sequence[Line]) -> Layout:
-        """Lay sequences out as this model takes them."""
+        """Lay sequences out as this model takes them, and where it is."""
         return lay(self.model, lines, self.layout, self.limits)
 
     def forward(
@@ -173,6 +193,11 @@ class LogProbs(nn.Module):
     # Only layers are worth compiling: the head is large products, and what is checked differs each time.
     @untraced
     def _check(self, layout: Layout) -> None:
+        made, wanted = type(layout).__name__, Forest if self.layout == "forest" else Rows
+        if not isinstance(layout, wanted):
+            wrong, accepted = "an engine was given a layout that is not its own", wanted.__name__
+            do = "make it with `lay` of the engine that is called"
+            raise InputError(explain(wrong, found=Said(made), accepted=accepted, do=do))
         check_wrapped(self, self.model, self.head.module, layout)
         self.limits.check(layout)
 
@@ -201,15 +226,20 @@ class LogProbs(nn.Module):
         return found
 
 
-def lay(
-    model: nn.Module, lines: Sequence[Line], layout: Literal["forest", "rows"], limits: guards.Limits
-) -> Layout:
-    """Lay sequences out for a model."""
+def lay(model: nn.Module, lines: Sequence[Line], layout: Kind, limits: guards.Limits) -> Layout:
+    """Lay sequences out for a model, on the device of its first weights, which are its embeddings."""
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     if layout == "forest":
-        kinds = (weight.device.type for weight in model.parameters())
-        on_cpu = next(kinds, "cpu") == "cpu"
-        return plant(lines, multiple=1 if on_cpu else BLOCK)
-    return stack(lines, thresholds=limits.thresholds)
+        laid = plant(lines, multiple=1 if device.type == "cpu" else BLOCK)
+    else:
+        laid = stack(lines, thresholds=limits.thresholds)
+    vocabulary = int(text_config(model).vocab_size)
+    # Asked here, where ids are at hand: on a GPU a token that has no embedding ends the process.
+    if (largest := int(laid.ids.max())) >= vocabulary:
+        wrong, accepted = "a token is not in the vocabulary of the model", f"0 to {vocabulary - 1}"
+        do = "use the model's own tokenizer, or resize the embeddings of the model"
+        raise InputError(explain(wrong, found=largest, accepted=accepted, do=do))
+    return laid.to(device)
 
 
 def _at_marks(name: str, module: nn.Module, marks: Tensor | None) -> bool:

@@ -35,7 +35,11 @@ def causal(model: nn.Module) -> Any:
 
 def text_config(model: nn.Module) -> Any:
     """The configuration of the text part, which is the whole where there is nothing but text."""
-    config = causal(model).config
+    config = getattr(causal(model), "config", None)
+    if config is None:
+        wrong, found = "this is no model of transformers", Said(type(model).__name__)
+        accepted, do = "a causal language model", "load it with AutoModelForCausalLM"
+        raise CapabilityError(explain(wrong, found=found, accepted=accepted, do=do))
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "Identity",
     "Noise",
     "Stilled",
+    "adapter_states",
     "adapter_weights",
     "bfloat16",
     "exported",
@@ -131,10 +132,10 @@ class Stilled:
 
 
 def still(model: nn.Module) -> Stilled:
-    """Set every dropout of a model to zero, adapters' and configurations' too, with the model in `train()`.
+    """Set all chance in a model to zero (dropout, jitter of routers), with the model in `train()`.
 
-    Some layers read a number of their own, some their configuration's, some are modules: all are set, for
-    what is left would make a policy differ from its own reference.
+    Some layers read a number of their own, some their configuration's, some are modules, adapters' too: all
+    are set, for what is left would make a policy differ from its own reference.
     """
     held: list[tuple[Any, str, float]] = []
     seen: set[int] = set()
@@ -157,7 +158,7 @@ def still(model: nn.Module) -> Stilled:
 
 
 def _is_chance(name: str) -> bool:
-    return "dropout" in name or name.endswith(("pdrop", "layerdrop"))
+    return "dropout" in name or "jitter" in name or name.endswith(("pdrop", "layerdrop"))
 
 
 # --- noise ------------------------------------------------------------------------------------------------
@@ -213,10 +214,14 @@ class Identity:
 
 
 _VERSIONS = ("torch", "transformers", "peft")
-# What a configuration says of where a model came from and how it is run, not of what it computes.
+# What configurations of models and adapters say of where these came from and how they are run, not of what
+# they compute.
 _IDLE = frozenset(
     {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures", "use_cache"}
+    | {"base_model_name_or_path", "revision", "inference_mode", "init_lora_weights", "auto_mapping"}
+    | {"peft_version", "task_type"}
 )
+_EXACT = ("none", "ieee")
 
 
 def identify(model: nn.Module, *, layout: str, kernel: str, head: str, weights: str = "") -> Identity:
@@ -228,10 +233,17 @@ def identify(model: nn.Module, *, layout: str, kernel: str, head: str, weights: 
     stored = "+".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in model.parameters()}))
     if torch.is_autocast_enabled(device):
         stored += f" autocast {str(torch.get_autocast_dtype(device)).removeprefix('torch.')}"
-    if (products := torch.get_float32_matmul_precision()) != "highest":
+    if (products := _products(device)) not in _EXACT:
         stored += f" products {products}"
     versions = tuple((name, version) for name in _VERSIONS if (version := _version(name)))
     return Identity(weights or hashed(model), layout, kernel, f"{stored} on {device}", head, versions)
+
+
+def _products(device: str) -> str:
+    """How products of float32 are rounded. torch answers for all devices together only while nobody has set
+    one of them apart."""
+    backend: Any = torch.backends.cuda if device == "cuda" else torch.backends.mkldnn
+    return str(backend.matmul.fp32_precision)
 
 
 def _version(name: str) -> str:
@@ -246,29 +258,56 @@ def hashed(model: nn.Module) -> str:
 
     With its adapters switched off a model has the hash of the model below them.
     """
-    adapters, config = list(_adapters(model)), causal(model).config.to_dict()
-    settings = {name: value for name, value in config.items() if name not in _IDLE and not _is_chance(name)}
+    settings = _settings(causal(model).config)
     skipped: set[int] = set()
-    if adapters:
-        # Adapters scale what they add, are merged, and are switched off, without a trace in any weight.
-        states = [[name, *_state(module)] for name, module in adapters]
+    if states := adapter_states(model):
         if all(not on and not merged for _, on, merged, *_ in states):
             skipped = adapter_weights(model)
         else:
-            known = {name: one.to_dict() for name, one in getattr(model, "peft_config", {}).items()}
+            known = {name: _settings(one) for name, one in getattr(model, "peft_config", {}).items()}
             settings = {"config": settings, "adapters": known, "states": states}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=_spelled).encode())
+    held = causal(model).state_dict(keep_vars=True) | dict(_unsaved(model))
     kept = {
         _BELOW.sub("", name): value
-        for name, value in causal(model).state_dict(keep_vars=True).items()
+        for name, value in held.items()
         if isinstance(value, Tensor) and id(value) not in skipped
     }
     for name, value in sorted(kept.items()):
         # Of weights that are sharded over processes, all of them: every process has to come here.
         whole = value.full_tensor() if isinstance(value, DTensor) else value
+        if whole.is_meta:
+            wrong, found = "the model has no weights, only their shapes", Said(f"{name} on the meta device")
+            do = "load its weights, on a CPU or an accelerator"
+            raise CapabilityError(explain(wrong, found=found, accepted="weights that are there", do=do))
         digest.update(f"{name} {whole.dtype} {list(whole.shape)} ".encode())
         digest.update(whole.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """What a configuration says of the values."""
+    every = config.to_dict().items()
+    return {name: value for name, value in every if name not in _IDLE and not _is_chance(name)}
+
+
+def _spelled(value: object) -> Any:
+    """What JSON has no word for; a set in one order, for its own is another in each process."""
+    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
+
+
+def _unsaved(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Numbers that no file has, such as the angles of positions: a cast of the whole model rounds them too.
+
+    Some models exchange their angles as they go; the original ones, which stay, stand for these.
+    """
+    held = dict(causal(model).named_buffers())
+    saved = causal(model).state_dict(keep_vars=True).keys()
+    for name, value in held.items():
+        original = name.replace("inv_freq", "original_inv_freq")
+        exchanged = original in held and "original_" not in name
+        if name not in saved and not exchanged and value.is_floating_point():
+            yield name, value
 
 
 # --- adapters, as peft lays them over the modules of a model ----------------------------------------------
@@ -282,8 +321,13 @@ def _adapters(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     yield from ((name, one) for name, one in model.named_modules() if hasattr(one, "_disable_adapters"))
 
 
+def adapter_states(model: nn.Module) -> list[tuple[str, bool, bool, str, str]]:
+    """What adapters do without a trace in any weight: the name of each, whether it is on, whether merged into
+    the weights below, which is active, how it scales."""
+    return [(name, *_state(adapter)) for name, adapter in _adapters(model)]
+
+
 def _state(adapter: nn.Module) -> tuple[bool, bool, str, str]:
-    """Whether an adapter is on, whether merged into the weights below, which is active, how it scales."""
     on = not getattr(adapter, "_disable_adapters", False)
     merged = bool(vars(adapter).get("merged_adapters"))
     return on, merged, str(getattr(adapter, "active_adapters", "")), str(vars(adapter).get("scaling", ""))

@@ -132,7 +132,7 @@ class _Source:
 
 
 def lines(model: nn.Module, *, longest: int = 0) -> list[Line]:
-    """Synthetic sequences with every way of sharing: two trees, three levels, a line that begins another.
+    """Synthetic sequences with every way of sharing: three trees, three levels, a line that begins another.
 
     They are longer than any window that bites. `longest` is the longest sequence there will be, where that is
     known: a window beyond it never bites, and needs no trial.
@@ -154,6 +154,8 @@ def lines(model: nn.Module, *, longest: int = 0) -> list[Line]:
         (start, question, tokens.text(long)),
         (start, question, tokens.text(5)),
         (tokens(0), other, tokens.text(9)),
+        # One token over and over goes to the same experts: what they drop when full is dropped here.
+        (tokens(0), np.repeat(tokens(1), 2 * _REPLY), np.repeat(tokens(1), _REPLY)),
     ]
     found: list[Line] = []
     for number, (first, second, last) in enumerate(beginnings):

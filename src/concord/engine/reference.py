@@ -23,7 +23,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from concord.engine.logprobs import LogProbs
-from concord.engine.precision import Noise, adapter_weights, hashed, noise, still
+from concord.engine.precision import Noise, adapter_states, adapter_weights, hashed, noise, still
 from concord.engine.statistics import measured, top
 from concord.engine.targets import Line
 from concord.errors import NOTHING, CapabilityError, InputError, Said, explain
@@ -39,8 +39,8 @@ BUDGET = 16_384
 class Reference:
     """A fixed model and the store that keeps what it says; `computed` and `read` count rows.
 
-    Its weights are hashed when it is made, and must not move after: a row that is still missing is refused
-    once they have.
+    Its weights are hashed when it is made, and neither they nor its adapters must move after: a row that is
+    still missing is refused once they have.
     """
 
     def __init__(self, engine: LogProbs, store: Store, *, adapter: bool = True, budget: int = BUDGET) -> None:
@@ -57,7 +57,7 @@ class Reference:
         self.computed = self.read = 0
         with self._in_use():
             self.weights = hashed(engine.model)
-            self._sums = self._checksums()
+            self._sums, self._states = self._checksums(), adapter_states(engine.model)
 
     def logps(self, lines: Sequence[Line]) -> PerToken:
         """The log-probability of each target, in float32, in the order of the lines."""
@@ -123,6 +123,11 @@ class Reference:
             wrong = "the weights have moved since the reference was made of them, and rows are missing"
             found, accepted = Said(f"{moved} of {len(before)} weights changed"), "the weights as they were"
             do = "compute all rows before the first step, keep a copy, or switch an adapter off"
+            raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+        if self._states != adapter_states(self.engine.model):
+            wrong = "adapters were set otherwise since the reference was made of them, and rows are missing"
+            found = Said("another adapter that is active, another scale, or one switched on or off")
+            accepted, do = "adapters as they were", "set them back, or make a reference of them as they are"
             raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
 
 
@@ -279,6 +284,10 @@ def check_initial(policy: LogProbs, lines: Sequence[Line], reference: PerToken) 
         return torch.cat([policy(layout=policy.lay(part).to(device)).logps for part in parts])
 
     some = [line for line in lines if _count(line)]
+    if len(reference) != (targets := sum(map(_count, some))):
+        wrong, said = "the reference values are not those of these lines", Said(f"{len(reference)} values")
+        do = "give one for each target, in the order of the lines"
+        raise InputError(explain(wrong, found=said, accepted=f"{targets} values", do=do))
     if not some:
         return Noise(0.0, 0.0, 0.0, 0), Noise(0.0, 0.0, 0.0, 0)
     floor = noise(lambda: found([some]), lambda: found([[line] for line in some]))

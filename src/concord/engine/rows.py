@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concord.engine.targets import Ints, Line, Targets, gathered, reach
+from concord.engine.targets import Ints, Line, Targets, check_lines, gathered, reach
 
 __all__ = ["Rows", "stack"]
 
@@ -48,6 +48,7 @@ def stack(lines: Sequence[Line], *, pad: int = 0, thresholds: Sequence[int] = ()
     Rows stand in the order of the lines, but for `thresholds`, lengths up to which and beyond which a model
     computes the same tokens differently: there, each side is a band of its own, the shorter first.
     """
+    check_lines(lines)
     lengths = [len(line.ids) for line in lines]
     side = [sum(length > threshold for threshold in thresholds) for length in lengths]
     order = sorted(range(len(lines)), key=side.__getitem__)

@@ -7,7 +7,7 @@ computed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
@@ -55,20 +55,39 @@ def start(
     reaches as far, and what is larger is refused. With 0 for not known, the trial reaches some thousand
     tokens, and speaks for no more. A model that is refused is left as it came.
     """
+    _check_asked(layout, longest, tokens)
     if reasons := list(impossible(model)):
         raise _refusal(
             "no layout is right for this model", reasons, "a causal language model", "use another model"
         )
-    own, stilled = kernel(model), still(model)
+    came, modes = kernel(model), [(module, module.training) for module in model.modules()]
+    stilled = still(model)
     # A model that was an engine before is compared with the kernel that transformers would take.
-    own = None if own == NAME else own
+    own = None if came == NAME else came
     try:
         chosen, refused = _chosen(model, layout, _Terms(chunk, longest, tokens, own))
     except BaseException:
         stilled.restore()
-        switch(model, own)
+        switch(model, came)
+        for module, mode in modes:
+            module.training = mode
         raise
     return Started(*chosen, tuple(refused), stilled)
+
+
+def _check_asked(layout: str, longest: int, tokens: int) -> None:
+    """Refuse what no engine can be started for."""
+    do = "leave it out where it is not known"
+    if layout not in get_args(Choice):
+        raise InputError(
+            explain("there is no such layout", found=layout, accepted="auto, forest or rows", do=do)
+        )
+    if longest < 0 or longest == 1:
+        wrong, accepted = "sequences of this length have nothing to predict", "2 or more, 0 for not known"
+        raise InputError(explain(wrong, found=longest, accepted=accepted, do=do))
+    if tokens < 0:
+        wrong, accepted = "the size of a forest is below zero", "a count of tokens, 0 for not known"
+        raise InputError(explain(wrong, found=tokens, accepted=accepted, do=do))
 
 
 @dataclass(frozen=True)

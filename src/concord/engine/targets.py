@@ -15,7 +15,7 @@ from torch import Tensor
 
 from concord.errors import InputError, Said, explain
 
-__all__ = ["Ints", "Line", "Targets", "gathered", "reach"]
+__all__ = ["Ints", "Line", "Targets", "check_lines", "gathered", "reach"]
 
 Ints: TypeAlias = npt.NDArray[np.integer[Any]]
 
@@ -37,6 +37,7 @@ class Line:
     spans: Ints = field(default_factory=_no_spans)
     """[k, 2] from and to, ascending; no two overlap, and the first token is in none."""
     reply: int = 0
+    """Counted from 0; lines of one number are one reply."""
     marks: Ints = field(default_factory=_no_marks)
     """[m] tokens whose own hidden states are asked for: the last of a reply, the ends of its steps."""
 
@@ -62,6 +63,36 @@ class Targets:
         if self.marks is None or self.mark_owner is None:
             return Targets(where, labels, owner)
         return Targets(where, labels, owner, self.marks.to(device), self.mark_owner.to(device))
+
+
+def check_lines(lines: Sequence[Line]) -> None:
+    """Refuse arrays that are none of tokens and places: some would be cut, rounded or wrapped in silence."""
+    for number, line in enumerate(lines):
+        parts = {"ids": (line.ids, 1), "spans": (line.spans, 2), "marks": (line.marks, 1)}
+        for name, (part, dimensions) in parts.items():
+            if fault := _fault(part, dimensions):
+                accepted = f"an array of whole numbers, {'[k, 2]' if dimensions == 2 else '[n]'}"
+                raise _no_line(f"the {name} of line {number}", fault, accepted)
+        if len(line.ids) and line.ids.min() < 0:
+            raise _no_line(f"the ids of line {number}", f"the token {line.ids.min()}", "none below zero")
+        if not isinstance(line.reply, int | np.integer) or line.reply < 0:
+            raise _no_line(f"the reply of line {number}", str(line.reply), "a whole number from 0 on")
+
+
+def _fault(part: Any, dimensions: int) -> str:
+    """What is wrong with an array of whole numbers, or of pairs of them, if anything is."""
+    if not isinstance(part, np.ndarray):
+        return type(part).__name__
+    found: npt.NDArray[Any] = part
+    if found.dtype.kind not in "iu":
+        return f"an array of {found.dtype}"
+    fits = found.ndim == dimensions and (dimensions == 1 or found.shape[1] == 2)
+    return "" if fits else f"an array of the shape {list(found.shape)}"
+
+
+def _no_line(what: str, found: str, accepted: str) -> InputError:
+    do = "give ids as a tokenizer does, places counted in them, and replies numbered from 0"
+    return InputError(explain(f"{what} cannot be laid out", found=Said(found), accepted=accepted, do=do))
 
 
 def gathered(lines: Sequence[Line], places: Sequence[Ints]) -> Targets:
