@@ -85,7 +85,7 @@ endef
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(call environment,$(VENV))
-	@$(BIN)/python $(PIP) -e ".[train,bench,docs,dev]"
+	@$(BIN)/python $(PIP) -e ".[train,quant,bench,docs,dev]"
 	@$(BIN)/python -m pip check --disable-pip-version-check -q
 	@touch $@
 
