@@ -739,3 +739,15 @@ def test_pictures_of_the_hub_stay_encoded() -> None:
     made = datasets.Dataset(stored, info=datasets.DatasetInfo(features=kinds))
     for data in (made, made.to_iterable_dataset()):
         assert read(data) == ([{"image": PNG, "images": [PNG]}], [])
+
+
+def test_the_folders_in_which_named_files_differ_tell_their_splits(tmp_path: Path) -> None:
+    for name in ("test/train/a.jsonl", "test/test/a.jsonl", "test/train/b.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('{"text": "x"}\n')
+    folder = tmp_path / "test"
+    both = find_sources([folder / "train" / "a.jsonl", folder / "test" / "a.jsonl"])
+    assert [one.split for one in both] == ["train", "test"]
+    alike = find_sources([folder / "train" / "a.jsonl", folder / "train" / "b.jsonl"])
+    assert [one.split for one in alike] == ["", ""]
+    assert [one.split for one in find_sources([folder / "test" / "a.jsonl"])] == [""]

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -139,7 +139,7 @@ def _of_list(data: Sequence[Any], notes: list[str]) -> list[Source]:
         )
     paths = [isinstance(one, str | os.PathLike) for one in data]
     if all(paths):
-        sources = [source for one in data for source in _found(one, notes)]
+        sources = _told_apart([source for one in data for source in _found(one, notes)])
         names = [source.name for source in sources]
         if twice := repeated(names):
             wrong, do = "a file is named twice", "name each file once; repeat rows by the number of epochs"
@@ -182,6 +182,18 @@ def _splits(data: Mapping[object, Any], notes: list[str]) -> list[Source]:
         do = "give at least one split with rows"
         raise InputError(explain("there are no data", found=NOTHING, accepted="splits with rows", do=do))
     return sources
+
+
+def _told_apart(sources: list[Source]) -> list[Source]:
+    """Files whose names speak of no split have that of the folders in which they differ from each other."""
+    if len(sources) < 2:
+        return sources
+    paths = [os.path.abspath(source.name) for source in sources]
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return [
+        source if source.split else replace(source, split=split_named(os.path.relpath(path, shared)))
+        for source, path in zip(sources, paths, strict=True)
+    ]
 
 
 # --- files and folders ------------------------------------------------------------------------------------
