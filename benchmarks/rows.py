@@ -17,7 +17,7 @@ TEMPLATE = (
 )
 _GPT2 = Path(__file__).parents[2] / "shared" / "data" / "tokenizers" / "gpt2"
 _SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-_BEGIN, _MIDDLE = "b c d f g h l m n p r s t th st tr pl".split(), "a e i o u ea ou ai".split()  # noqa: SIM905
+_BEGIN, _MIDDLE = [*"bcdfghlmnprst", "th", "st", "tr", "pl"], [*"aeiou", "ea", "ou", "ai"]
 _END = ["", "n", "r", "s", "t", "ng", "nd", "ly", "ed", "ing"]
 _SYSTEM = {"role": "system", "content": "You are a careful assistant. Say so where you are not sure."}
 

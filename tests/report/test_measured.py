@@ -115,13 +115,13 @@ def test_what_wins_is_told_in_one_unit_and_by_ratio() -> None:
 
 
 def test_shares_stand_side_by_side_for_each_split() -> None:
-    each = [share("share", 0.5, how="share of rows that shout")]
-    each += [share("share", 0.25, how="share of rows that shout", split=split) for split in ("train", "test")]
+    each = [share("share", 0.5, of="tools")]
+    each += [share("share", 0.25, of="tools", split=split) for split in ("train", "test")]
     (table,) = below(blocks(*each), "What the rows hold")
     assert isinstance(table, Table)
     assert [column.name for column in table.columns] == ["what", "share", "of", "train", "test"]
     part = Measured(0.25, each[1].interval)
-    assert table.rows == (("rows that shout", Measured(0.5, each[0].interval), "8 rows", part, part),)
+    assert table.rows == (("rows with tools", Measured(0.5, each[0].interval), "8 rows", part, part),)
 
 
 def test_one_thing_is_one_and_each_method_is_explained_once() -> None:

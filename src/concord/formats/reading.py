@@ -261,7 +261,10 @@ def _sampled(sources: Sequence[Source]) -> tuple[list[list[Row]], list[BadRow]]:
         sample.append(rows)
         with closing(cast("Generator[Row | BadRow]", source.rows())) as read:
             for seen, row in enumerate(read, 1):
-                (bad if isinstance(row, BadRow) else rows).append(row)  # type: ignore[arg-type]
+                if isinstance(row, BadRow):
+                    bad.append(row)
+                else:
+                    rows.append(row)
                 heavy = source.on_disk and source.position > _SAMPLE_BYTES
                 if seen >= most or (heavy and seen >= _SAMPLE_LEAST):
                     break

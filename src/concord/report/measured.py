@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from concord.data.auditing.bias import TRAITS
+from concord.data.auditing.facts import FACTS
 from concord.data.auditing.findings import RULES
 from concord.data.auditing.records import Audit, LengthCounts
 from concord.report.blocks import (
@@ -297,7 +298,7 @@ def _shares(results: Sequence[Result], words: Mapping[str, str]) -> Iterator[Blo
 def _named(one: Result, words: Mapping[str, str]) -> str:
     of = str(one.at.get("of", ""))
     if one.name == "share":
-        return one.how.removeprefix("share of ")
+        return FACTS.get(of, of)
     return words[one.name].format_map({**one.at, "of": _LEAKS.get(of, of) if one.name == "leak" else of})
 
 

@@ -1,12 +1,12 @@
 """Audits of data whose faults were put there."""
 
+import json
 import random
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -528,31 +528,29 @@ def test_the_suggested_length_covers_all_rows_that_a_model_can_hold(
 # --- what readers say -------------------------------------------------------------------------------------
 
 
-class Readings:
-    """Items with what a reader says of them."""
-
-    def __init__(self, items: list[Item], line: str, skipped: int) -> None:
-        self.items, self.skipped, self.plan = items, skipped, SimpleNamespace(line=line)
-        self.notes, self.errors = ("a file was left aside",), ("f:3: not JSON.", "f:4: not JSON.")
-
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self.items)
+def written(folder: Path, names: tuple[str, str, str], *bad: str) -> Path:
+    """A folder with rows under these names of columns, lines that are none, and a file that holds no rows."""
+    folder.mkdir()
+    good = [json.dumps(dict(zip(names, row[:3], strict=True))) for row in clean(40)]
+    (folder / "rows.jsonl").write_text("\n".join([*good, *bad]) + "\n")
+    (folder / "notes.md").write_text("Not data.")
+    return folder
 
 
-def test_what_was_skipped_and_how_columns_were_read() -> None:
-    items = compared(clean(40))
-    found = audit(
-        {"train": Readings(items, "prompt=q chosen=a rejected=b", 3), "test": compared(clean(9, 5))}
-    )
+def test_what_was_skipped_and_how_columns_were_read(tmp_path: Path) -> None:
+    folder = written(tmp_path / "some", ("q", "a", "b"), "{", "}", "[")
+    reading = open_items(folder, mapping="prompt=q chosen=a rejected=b", on_bad_row="skip")
+    found = audit({"train": reading, "test": compared(clean(9, 5))})
     assert found.flags == ("--map", "prompt=q chosen=a rejected=b", "--on-bad-row", "skip")
     assert found.flag_line == "--map 'prompt=q chosen=a rejected=b' --on-bad-row skip"
     skipped = finding(found, "skipped")
     assert skipped is not None
     assert skipped.title == "3 rows of train cannot be read and were skipped"
-    assert skipped.detail.endswith(": f:3: not JSON; f:4: not JSON.")
-    assert found.notes == ("a file was left aside",)
+    assert all(f"rows.jsonl:{line}: " in skipped.detail for line in (41, 42, 43))
+    assert any("notes.md" in note for note in found.notes)
     assert found.mappings == {"train": "prompt=q chosen=a rejected=b"}
-    other = audit({"train": Readings(items, "a", 0), "test": Readings(items, "b", 0)})
+    others = written(tmp_path / "others", ("prompt", "chosen", "rejected"))
+    other = audit({"train": reading, "test": open_items(others)})
     assert "--map" not in other.flags, "one flag cannot say two mappings"
 
 

@@ -53,6 +53,7 @@ from concord.data.auditing.observe import Near, Observer
 from concord.data.auditing.records import Audit, AuditSettings, Evidence, Readable, Renders, Table
 from concord.data.auditing.samples import Sampler
 from concord.errors import NOTHING, InputError, Said, explain
+from concord.formats import Reading
 from concord.render.records import Rendered
 from concord.results import Result
 from concord.types import Item
@@ -122,7 +123,7 @@ def audit(
         splits=tuple(readings),
         renderer=renderer.id if renderer else "",
         notes=_notes(readings),
-        mappings={name: line for name, one in readings.items() if (line := _mapping(one))},
+        mappings={name: one.plan.line for name, one in readings.items() if isinstance(one, Reading)},
     )
 
 
@@ -207,9 +208,9 @@ def _near(seen: Observer, near: Mapping[str, Near], settings: AuditSettings) -> 
     return measured
 
 
-def _skipped(name: str, reading: object, read: int) -> Evidence:
-    skipped = int(getattr(reading, "skipped", 0) or 0)
-    reasons = "; ".join(str(error).rstrip(".") for error in getattr(reading, "errors", ())[:3])
+def _skipped(name: str, reading: Readable, read: int) -> Evidence:
+    skipped, errors = (reading.skipped, reading.errors) if isinstance(reading, Reading) else (0, ())
+    reasons = "; ".join(error.rstrip(".") for error in errors[:3])
     how = f"rows that could not be read{': ' + reasons if reasons else ''}"
     n = read + skipped
     value = skipped if n else None
@@ -220,11 +221,7 @@ def _tables(seen: Observer, results: tuple[Result, ...]) -> tuple[Table, ...]:
     return (split_table(seen, results), mix_table(seen, results))
 
 
-def _mapping(reading: object) -> str:
-    return str(getattr(getattr(reading, "plan", None), "line", "") or "")
-
-
 def _notes(readings: Mapping[str, Readable]) -> tuple[str, ...]:
     """What the readers had to say, each thing once."""
-    said = (str(note) for one in readings.values() for note in getattr(one, "notes", ()))
+    said = (note for one in readings.values() if isinstance(one, Reading) for note in one.notes)
     return tuple(dict.fromkeys(said))

@@ -15,6 +15,7 @@ from concord.data.auditing.texts import ODDITIES
 from concord.results import Interval, Result
 
 __all__ = [
+    "FACTS",
     "PAIR_FACTS",
     "PERCENTILES",
     "REPLY_FACTS",
@@ -58,6 +59,9 @@ PAIR_FACTS: dict[str, str] = {
     "against scores": "comparisons whose preference goes against the scores of their two replies",
 }
 """What is counted of comparisons, in words."""
+
+FACTS: dict[str, str] = ROW_FACTS | REPLY_FACTS | PAIR_FACTS
+"""All of these: the things, and after them what is true of some ("that ...", "whose ...", or without)."""
 
 
 def count_results(seen: Observer, *, level: float) -> list[Result]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from concord.catalogue import load
 from concord.data.auditing.bias import TRAITS
+from concord.data.auditing.facts import FACTS
 from concord.data.auditing.records import Evidence, Finding, Severity
 from concord.results import Interval, Result
 from concord.types import Origin
@@ -379,8 +380,8 @@ def _why(rule: str, result: Result) -> str:
 
 
 def _said(one: Evidence) -> str:
-    """The sentence on a share: "2% of the replies say nothing", from "share of replies that say nothing"."""
-    things, _, what = one.result.how.removeprefix("share of ").partition(" ")
+    """The sentence on a share: "2% of the replies say nothing", of "replies that say nothing"."""
+    things, _, what = FACTS[str(one.result.at["of"])].partition(" ")
     share = f"{_percent(_value(one))} of the {things}"
     if _value(one) < _FEW:
         share += f" ({round(_value(one) * one.result.n):,} of {one.result.n:,})"

@@ -4,11 +4,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from concord.data.auditing.columns import Columns
 from concord.data.auditing.estimates import percentile
-from concord.data.auditing.records import AuditSettings, Evidence, Renders
+from concord.data.auditing.records import AuditSettings, Evidence, Readable, Renders
+from concord.formats import Reading
 from concord.render.fit import measure
 from concord.render.records import Rendered, RenderSettings, Unrendered
 from concord.results import Result
@@ -120,19 +120,16 @@ class Fitting:
 
 
 def training_flags(
-    readings: Mapping[str, Any], renderer: Renders | None, fitting: Fitting | None
+    readings: Mapping[str, Readable], renderer: Renders | None, fitting: Fitting | None
 ) -> tuple[str, ...]:
     """What training must be told to read these rows as the audit did."""
     flags: list[str] = []
-    lines = {
-        str(line): None
-        for one in readings.values()
-        if (line := getattr(getattr(one, "plan", None), "line", ""))
-    }
+    read = [one for one in readings.values() if isinstance(one, Reading)]
+    lines = {one.plan.line: None for one in read}
     # Splits that are read differently need a mapping each, which one flag cannot say.
     if len(lines) == 1:
         flags += ["--map", next(iter(lines))]
-    if any(getattr(one, "skipped", 0) for one in readings.values()):
+    if any(one.skipped for one in read):
         flags += ["--on-bad-row", "skip"]
     if fitting is not None:
         flags += fitting.flags()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from concord.errors import InputError, explain
+from concord.formats import Reading
 from concord.render.records import Facts, Leaf, Rendered, Unrendered
 from concord.render.show import Piece
 from concord.results import Result
@@ -28,10 +29,8 @@ __all__ = [
 Severity: TypeAlias = Literal["stop", "warn", "note"]
 
 
-class Readable(Protocol):
-    """What is audited: items that can be gone through. `plan`, `skipped` and `notes` are used where there."""
-
-    def __iter__(self) -> Iterator[Item]: ...
+Readable: TypeAlias = Reading | Iterable[Item]
+"""What is audited: a reading, which also says how rows were read and what was skipped, or items alone."""
 
 
 class Renders(Protocol):
