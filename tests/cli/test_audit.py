@@ -384,8 +384,8 @@ def test_a_full_disk_is_one_sentence(folder: Path, extra: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="interrupts of one process are sent otherwise elsewhere")
 def test_an_interrupt_ends_it_with_130_and_one_word(folder: Path) -> None:
-    # Its scratch folder has files as long as it looks at rows, and must not outlive it. (Between the making of
-    # the folder and the promise to remove it, Python itself can be interrupted: so the files are waited for.)
+    # Its scratch folder has files as long as it looks at rows, and must not outlive it. The files are waited
+    # for: Python's own code that makes a temporary folder can be interrupted before it promises to remove it.
     scratch = folder / "scratch"
     scratch.mkdir()
     write(folder / "many.jsonl", pairs(4000))
