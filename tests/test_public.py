@@ -13,7 +13,19 @@ from tests.conftest import SOURCE, TORCH_PLACES
 
 HEAVY = ("accelerate", "datasets", "peft", "pyarrow", "torch", "transformers", "trl")
 # These count and measure, with numpy; the rest, and with it every other verb, starts without.
-NUMERIC = ("cli.audit", "cli.blocks", "cli.drawings", "cli.grid", "data", "formats", "render", "report")
+NUMERIC = (
+    "cli.audit",
+    "cli.blocks",
+    "cli.drawings",
+    "cli.grid",
+    "cli.live",
+    "data",
+    "eval.curves",
+    "eval.replies",
+    "formats",
+    "render",
+    "report",
+)
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 

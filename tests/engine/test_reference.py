@@ -17,7 +17,7 @@ from concord.engine.logprobs import LogProbs
 from concord.engine.precision import bfloat16
 from concord.engine.reference import Reference, batches, check_initial, without_adapter
 from concord.engine.targets import Line
-from concord.errors import CapabilityError, InputError
+from concord.errors import CapabilityError, InputError, StoreError
 from concord.store import Store
 from tests.engine.models import VOCABULARY, alone, family_tree, line, llama, tokens, weighted
 
@@ -352,3 +352,14 @@ def test_micro_batches_keep_to_the_budget() -> None:
                 cost = max(widths) * len(widths) if layout == "rows" else sum(widths)
                 assert cost <= budget or len(part) == 1
     assert list(batches([], 16, "rows")) == []
+
+
+def test_what_is_kept_is_read_without_the_model_and_missing_rows_are_said(store: Store) -> None:
+    lines = family_tree()
+    reference = Reference(LogProbs(llama()), store)
+    said = reference.logps(lines[:2])
+    kept = reference.kept()
+    assert torch.equal(kept.logps(lines[:2]), said)
+    assert len(kept.logps([])) == 0
+    with pytest.raises(StoreError, match="found 5 missing"):
+        kept.logps(lines)

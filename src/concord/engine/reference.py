@@ -26,11 +26,11 @@ from concord.engine.logprobs import LogProbs
 from concord.engine.precision import Noise, adapter_states, adapter_weights, hashed, noise, still
 from concord.engine.statistics import measured, top
 from concord.engine.targets import Line
-from concord.errors import NOTHING, CapabilityError, InputError, Said, explain
+from concord.errors import NOTHING, CapabilityError, InputError, Said, StoreError, explain
 from concord.store import Store, key
 from concord.tensors import PerToken, TopK
 
-__all__ = ["BUDGET", "Reference", "batches", "check_initial", "without_adapter"]
+__all__ = ["BUDGET", "Kept", "Reference", "batches", "check_initial", "without_adapter"]
 
 BUDGET = 16_384
 """Tokens of a micro-batch. Nothing is kept for gradients, so it may be larger than one of training."""
@@ -62,6 +62,11 @@ class Reference:
     def logps(self, lines: Sequence[Line]) -> PerToken:
         """The log-probability of each target, in float32, in the order of the lines."""
         return torch.from_numpy(np.concatenate([_NONE, *self._kept(lines, _LOGPS)]))
+
+    def kept(self) -> "Kept":
+        """What the store has of it, to be read without the model: when all rows were computed."""
+        with self._in_use():
+            return Kept(self.store, self.engine.identify(weights=self.weights).key)
 
     def top(self, lines: Sequence[Line], k: int) -> TopK:
         """The k likeliest tokens at each target and their log-probabilities: what is kept of a teacher."""
@@ -129,6 +134,28 @@ class Reference:
             found = Said("another adapter that is active, another scale, or one switched on or off")
             accepted, do = "adapters as they were", "set them back, or make a reference of them as they are"
             raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A reference whose rows were all computed: it needs no weights, only the store."""
+
+    store: Store
+    name: str
+
+    def logps(self, lines: Sequence[Line]) -> PerToken:
+        """The log-probability of each target, in float32, in the order of the lines."""
+        lines = [line for line in lines if _count(line)]
+        keys = [key(_LOGPS.name, self.name, _bytes(line.ids), _bytes(line.spans)) for line in lines]
+        held = self.store.get_many(keys)
+        found = [
+            _decode_logps(held.get(one, b""), _count(line)) for one, line in zip(keys, lines, strict=True)
+        ]
+        if missing := sum(one is None for one in found):
+            wrong, accepted = "the store lacks what the reference said of some rows", "all of them"
+            do = "start again, which computes them; if the store is full, raise its cap"
+            raise StoreError(explain(wrong, found=Said(f"{missing} missing"), accepted=accepted, do=do))
+        return torch.from_numpy(np.concatenate([_NONE, *found]))
 
 
 @contextmanager

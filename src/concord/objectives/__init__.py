@@ -35,6 +35,7 @@ from concord.objectives.contract import (
     coupled,
     describe,
     initial_state,
+    per_token,
 )
 from concord.objectives.contrast import (
     cpl,
@@ -89,6 +90,7 @@ from concord.objectives.metrics import (
     Metric,
     nll_metrics,
     pair_metrics,
+    ranked_reward_metrics,
     ranking_metrics,
     reply_metrics,
     reward_metrics,
@@ -328,6 +330,7 @@ __all__ = [
     "orpo",
     "overlong_penalty",
     "pair_metrics",
+    "per_token",
     "plackett_luce",
     "plackett_luce_nll",
     "plackett_luce_reward",
@@ -337,6 +340,7 @@ __all__ = [
     "pro",
     "psi_po",
     "r_dpo",
+    "ranked_reward_metrics",
     "ranking_metrics",
     "redistribute_by_value",
     "redistribute_by_weight",

@@ -42,6 +42,7 @@ __all__ = [
     "coupled",
     "describe",
     "initial_state",
+    "per_token",
 ]
 
 Source: TypeAlias = Literal["item", "policy", "sampler", "feedback", "critic", "teacher", "state"]
@@ -109,6 +110,12 @@ def coupled(objective: F) -> F:
     return objective
 
 
+def per_token(objective: F) -> F:
+    """Mark an objective whose rewards are those of a token: log-probabilities divided by length."""
+    objective.per_token = True  # type: ignore[attr-defined]
+    return objective
+
+
 def counts(counter: Callable[..., Tensor]) -> Callable[[F], F]:
     """Say what a reduction divides by: `counter` takes what the reduction takes, and returns that count.
 
@@ -136,6 +143,7 @@ class Card:
     """Those of the inputs that may be left out."""
     knobs: Mapping[str, Any]
     coupled: bool
+    per_token: bool = False
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -167,6 +175,7 @@ def describe(function: Callable[..., Any]) -> Card:
         optional=tuple(p.name for p in inputs if p.default is not p.empty),
         knobs={p.name: p.default for p in keywords if not _is_input(hints[p.name])} | bound,
         coupled=getattr(function, "coupled", False),
+        per_token=getattr(function, "per_token", False),
         notes=notes,
     )
 

@@ -5,6 +5,7 @@ w chosen, l rejected, |y| length in tokens; log-probabilities are sums unless di
 
 from torch.nn.functional import logsigmoid, relu
 
+from concord.objectives.contract import per_token
 from concord.objectives.divergences import log1mexp
 from concord.tensors import Pairs, PerPair, PerReply, Replies
 
@@ -34,6 +35,7 @@ def dpo_reference_free(pairs: Pairs, *, beta: float = 0.1) -> PerPair:
     return -logsigmoid(beta * (pairs.chosen.logp - pairs.rejected.logp))
 
 
+@per_token
 def simpo(pairs: Pairs, *, beta: float = 2.0, gamma: float = 1.0) -> PerPair:
     """Simple preference optimisation: likelihood a token as the reward, with a margin to reach.
 
@@ -50,6 +52,7 @@ def simpo(pairs: Pairs, *, beta: float = 2.0, gamma: float = 1.0) -> PerPair:
     return -logsigmoid(beta * (pairs.chosen.mean - pairs.rejected.mean) - gamma)
 
 
+@per_token
 def simpo_hinge(pairs: Pairs, *, beta: float = 2.0, gamma: float = 1.0) -> PerPair:
     """SimPO with a hinge: no gradient once the margin is reached by a whole unit of reward.
 
@@ -92,6 +95,7 @@ def cpo_sequence_nll(pairs: Pairs, *, beta: float = 0.1, alpha: float = 1.0) -> 
     return dpo_reference_free(pairs, beta=beta) - alpha * pairs.chosen.logp
 
 
+@per_token
 def orpo(pairs: Pairs, *, lam: float = 0.1) -> PerPair:
     """Odds-ratio preference optimisation: imitation of the chosen reply, with an odds-ratio contrast.
 

@@ -15,6 +15,7 @@ from concord.tensors import (
     PerPair,
     PerReply,
     Ranked,
+    RankedRewards,
     ReferencedPairs,
     ReferencedRanked,
     ReferencedReplies,
@@ -33,6 +34,7 @@ __all__ = [
     "Metric",
     "nll_metrics",
     "pair_metrics",
+    "ranked_reward_metrics",
     "ranking_metrics",
     "reply_metrics",
     "reward_metrics",
@@ -134,6 +136,16 @@ def reward_metrics(rewards: RewardPairs) -> Mapping[str, Metric]:
         "accuracy": _agreement(rewards.gap),
         "margin": _of(rewards.gap),
         "mean_reward": _of(torch.cat([rewards.chosen, rewards.rejected])),
+    }
+
+
+def ranked_reward_metrics(ranked: RankedRewards) -> Mapping[str, Metric]:
+    """How often and by how much a reward model puts the better of two replies first; its mean reward."""
+    gap = ranked.reward[:, :, None] - ranked.reward[:, None, :]
+    return {
+        "accuracy": _of((gap > 0).to(gap.dtype) + (gap == 0).to(gap.dtype) / 2, ranked.better),
+        "margin": _of(gap, ranked.better),
+        "mean_reward": _of(ranked.reward, ranked.mask),
     }
 
 

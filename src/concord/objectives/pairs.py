@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch.nn.functional import logsigmoid, relu
 
-from concord.objectives.contract import coupled
+from concord.objectives.contract import coupled, per_token
 from concord.objectives.divergences import log_derivative
 from concord.tensors import PairValues, PerPair, ReferencedPairs, RunningMean
 
@@ -134,6 +134,7 @@ def ipo(pairs: ReferencedPairs, *, tau: float = 0.1) -> PerPair:
     return (pairs.margin - 1 / (2 * tau)).square()
 
 
+@per_token
 def ipo_token_mean(pairs: ReferencedPairs, *, tau: float = 0.1) -> PerPair:
     """Identity preference optimisation on log-ratios averaged over tokens.
 
@@ -163,6 +164,7 @@ def psi_po(pairs: ReferencedPairs, *, psi: PairValues, tau: float = 0.1) -> PerP
     return (pairs.margin - psi.gap / tau).square()
 
 
+@per_token
 def ln_dpo(pairs: ReferencedPairs, *, beta: float = 2.0) -> PerPair:
     """DPO on log-ratios averaged over tokens, so that long replies do not carry the gradient.
 

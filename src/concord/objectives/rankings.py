@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, relu
 
+from concord.objectives.contract import per_token
 from concord.tensors import PerPair, PerRank, Ranked, RankFlags, ReferencedRanked
 
 __all__ = [
@@ -47,6 +48,7 @@ def _hinge(scores: PerRank, ranked: Ranked) -> PerPair:
     return _row_sum(relu(scores[:, None, :] - scores[:, :, None]), ranked.better)
 
 
+@per_token
 def rrhf(ranked: Ranked, *, rank_weight: float = 1.0) -> PerPair:
     """Rank responses to align with human feedback: a hinge on mean likelihoods, and imitation of the best.
 
@@ -60,6 +62,7 @@ def rrhf(ranked: Ranked, *, rank_weight: float = 1.0) -> PerPair:
     return rank_weight * _hinge(ranked.mean, ranked) - _pick(ranked.logp, ranked.best)
 
 
+@per_token
 def cyclealign(ranked: Ranked, *, rank_weight: float = 1.0) -> PerPair:
     """CycleAlign's training step: the hinge on a judge's ranking, and imitation of its best.
 
@@ -96,6 +99,7 @@ def plackett_luce_nll(scores: PerRank, mask: RankFlags) -> PerPair:
     return (below - scores).masked_fill(~mask, 0.0).sum(-1)
 
 
+@per_token
 def pro(ranked: Ranked, *, shown: RankFlags, sft_weight: float = 0.05, temperature: bool = True) -> PerPair:
     """Preference ranking optimisation: each reply against all worse ones, at temperatures of the reward gaps.
 
@@ -122,6 +126,7 @@ def pro(ranked: Ranked, *, shown: RankFlags, sft_weight: float = 0.05, temperatu
     return _row_sum(nll, worse.any(-1)) - sft_weight * imitation
 
 
+@per_token
 def stable_alignment(
     ranked: Ranked, *, margin: float = 10.0, ratio: float = 0.2, scale: float = 7.0
 ) -> PerPair:
@@ -205,6 +210,7 @@ def cpl_ranked(ranked: Ranked, *, alpha: float = 0.1, lam: float = 0.5) -> PerPa
     return row_mean_where(-logsigmoid(s[:, :, None] - lam * s[:, None, :]), ranked.better)
 
 
+@per_token
 def grao(
     ranked: Ranked,
     *,

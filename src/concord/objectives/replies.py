@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import logsigmoid
 
-from concord.objectives.contract import coupled
+from concord.objectives.contract import coupled, per_token
 from concord.tensors import PerReply, ReferencedReplies, Replies, ReplyFlags, RunningMean
 
 __all__ = ["apo_zero_unpaired", "bco", "kto", "safe_align"]
@@ -80,6 +80,7 @@ def bco(
     return -logsigmoid(torch.where(desirable, reward - shift, shift - reward)), (good, bad)
 
 
+@per_token
 def safe_align(
     replies: Replies,
     *,

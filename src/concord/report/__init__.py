@@ -3,6 +3,7 @@
 blocks         what a report is made of, as data
 page_html      a page as one HTML file; `write_page` writes it
 from_results   tables of results; `results_page` the page of a run's results
+trained_page   the page of a training run
 audit_page     the page of an audit
 """
 
@@ -10,6 +11,7 @@ from concord.report.audited import audit_page
 from concord.report.blocks import Page
 from concord.report.html import page_html, write_page
 from concord.report.results import from_results, results_curve, results_page
+from concord.report.trained import trained_page
 
 __all__ = [
     "Page",
@@ -18,5 +20,6 @@ __all__ = [
     "page_html",
     "results_curve",
     "results_page",
+    "trained_page",
     "write_page",
 ]

@@ -72,7 +72,9 @@ def spelled(value: float, decimals: int) -> str:
         return f"{value:g}"
     if abs(value) >= _LARGE:
         return _large(value)
-    if decimals > _MOST_DECIMALS and value:
+    if decimals > _MOST_DECIMALS and not value:
+        return "0"
+    if decimals > _MOST_DECIMALS:
         return f"{value:.{max(decimals + _magnitude(value), 0)}e}"
     text = f"{value:,.{min(max(decimals, 0), _MOST_DECIMALS)}f}"
     return text if text.strip("-0.,") else text.removeprefix("-")

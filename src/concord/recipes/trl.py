@@ -1,0 +1,236 @@
+"""Settings of TRL, said as a recipe: what is the same, and what has no meaning here.
+
+TRL's defaults are written out where they differ from ours, so that the recipe says what TRL would have done.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, cast
+
+from concord.errors import RecipeError, explain, nearest
+from concord.recipes.elsewhere import INSTEAD, LOSSES, MEANINGLESS
+from concord.recipes.methods import wants_of
+from concord.recipes.schema import setting_names
+
+__all__ = ["from_trl"]
+
+_RATES = {"sft": 2e-5, "reward": 1e-4, "gkd": 2e-5}  # the others: 1e-6
+_DEFAULTS: Mapping[str, Any] = {
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "num_train_epochs": 3.0,
+    "lr_scheduler_type": "linear",
+    "seed": 42,
+}
+_SAME = {
+    "chat_template_path": "chat_template",
+    "dataset_name": "data",
+    "eos_token": "stop_token",
+    "model_name_or_path": "model",
+    "ref_model_mixup_alpha": "reference_mixup",
+    "run_name": "name",
+    "teacher_model_name_or_path": "teacher",
+    "torch_compile": "compile",
+}
+_KNOBS = {
+    "discopop": {"discopop_tau": "tau"},
+    "ipo_token_mean": {"beta": "tau"},
+    "orpo": {"beta": "lam"},
+    "robust_dpo": {"label_smoothing": "flip_rate"},
+    "simpo": {"simpo_gamma": "gamma"},
+    "cpo": {"cpo_alpha": "alpha"},
+}
+"""TRL's names of knobs, where they are others."""
+
+_KNOB_DEFAULTS: Mapping[str, float] = {
+    "beta": 0.1,
+    "cpo_alpha": 1.0,
+    "label_smoothing": 0.0,
+    "simpo_gamma": 0.5,
+}
+"""TRL's defaults of knobs; its GKD has a beta of its own, which is ours."""
+
+_DIVERGENCES = {"forward_kl": "forward_kl", "js_divergence": "js", "alpha_divergence": "alpha"}
+_SCHEDULES = ("linear", "cosine", "constant")
+
+
+@dataclass
+class _Conversion:
+    given: dict[str, Any]
+    recipe: dict[str, Any] = field(default_factory=dict[str, Any])
+    mapped: list[str] = field(default_factory=list[str])
+    left: list[str] = field(default_factory=list[str])
+
+    def take(self, name: str, default: Any = None) -> Any:
+        value = self.given.pop(name, None)
+        return default if value is None else value
+
+    def put(self, name: str, value: Any, *, of: str) -> None:
+        self.recipe[name] = value
+        self.mapped.append(f"{of} -> {name}: {value}")
+
+    def leave(self, name: str, why: str) -> None:
+        self.left.append(f"{name}: {why}")
+
+
+def from_trl(
+    settings: Mapping[str, Any], trainer: str = "dpo"
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Say in a recipe what `trl TRAINER --config FILE` does with these settings.
+
+    Returned are the recipe, how each setting was said, and those that have no meaning here, with the reason.
+    The recipe is not checked: a model or data may be missing, as they may in what it was made from.
+    """
+    if trainer not in LOSSES:
+        accepted, do = nearest(trainer, LOSSES), "name the trainer that the settings are for"
+        raise RecipeError(explain("no such trainer of TRL", found=trainer, accepted=accepted, do=do))
+    made = _Conversion({name: value for name, value in settings.items() if value is not None})
+    _method(made, trainer)
+    for part in (_steps, _reference, _adapter, _places):
+        part(made)
+    wants = wants_of(made.recipe["method"])
+    own = _KNOBS.get(wants.name, {})
+    # What TRL calls by the name that a knob has here is another thing.
+    renamed = {**dict.fromkeys(own.values(), ""), **_SAME, **own}
+    for name, default in _KNOB_DEFAULTS.items() if trainer != "gkd" else ():
+        if name not in made.given and renamed.get(name, name) in wants.knobs.keys() - made.recipe.keys():
+            made.given[name] = default
+    for name, value in list(made.given.items()):
+        ours = renamed.get(name, name)
+        if ours in setting_names() or ours in wants.knobs:
+            made.put(ours, value, of=name)
+        elif name in MEANINGLESS or name in INSTEAD:
+            made.leave(name, MEANINGLESS.get(name) or INSTEAD[name])
+        else:
+            made.leave(name, f"{wants.name} has nothing that says it")
+    told = set(re.findall(r"\w+", "\n".join([*made.mapped, *made.left])))
+    for name in [name for name, value in settings.items() if value is not None and name not in told]:
+        made.leave(name, "it says nothing beside the others")
+    return made.recipe, made.mapped, made.left
+
+
+def _method(made: _Conversion, trainer: str) -> None:
+    losses = LOSSES[trainer]
+    if "" in losses and made.take("loss_type"):
+        made.leave("loss_type", f"TRL's {trainer} has one loss")
+    given = made.take("loss_type", next(iter(losses)))
+    named = "+".join(cast("Sequence[str]", given)) if isinstance(given, list | tuple) else str(given)
+    if named not in losses:
+        accepted, do = ", ".join(losses), "write the recipe by hand: `concord methods` lists what there is"
+        raise RecipeError(
+            explain(f"no counterpart to this loss of TRL's {trainer}", found=named, accepted=accepted, do=do)
+        )
+    method = losses[named]
+    if made.take("use_weighting", False):
+        method = "wpo"
+    divergence = _DIVERGENCES.get(str(made.take("f_divergence_type", "reverse_kl")), "")
+    alpha = made.take("f_alpha_divergence_coef", 0.5)
+    if divergence:
+        method = "f_dpo"
+    made.put("method", method, of=f"{trainer}, loss_type {named}" if named else trainer)
+    if divergence:
+        made.put("divergence", divergence, of="f_divergence_type")
+    if divergence == "alpha":
+        made.put("alpha", 1 - float(alpha), of="f_alpha_divergence_coef")
+    if method == "gkd" and (share := made.take("lmbda", 0.5)):
+        made.leave(
+            "lmbda", f"{share}: replies are those of the data here; sample the student's own beforehand"
+        )
+    weights = made.take("loss_weights", [1.0, 1.0])
+    if method == "dpo_nll":
+        made.put("alpha", float(weights[1]) / float(weights[0]), of="loss_weights")
+    if method == "simpo" and (alpha := made.take("cpo_alpha", _KNOB_DEFAULTS["cpo_alpha"])):
+        made.leave("cpo_alpha", f"{alpha} adds imitation to TRL's simpo, which simpo does not have")
+    made.put(
+        "learning_rate", float(made.take("learning_rate", _RATES.get(trainer, 1e-6))), of="learning_rate"
+    )
+
+
+def _steps(made: _Conversion) -> None:
+    """Batch, length of the run and of its rows, and the schedule."""
+    rows, times = (
+        int(made.take(name, _DEFAULTS[name]))
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
+    )
+    made.put(
+        "batch_size",
+        rows * times,
+        of=f"per_device_train_batch_size {rows} x gradient_accumulation_steps {times}, on one device",
+    )
+    steps, epochs = made.take("max_steps", -1), made.take("num_train_epochs", _DEFAULTS["num_train_epochs"])
+    if steps > 0:
+        made.put("max_steps", steps, of="max_steps")
+    else:
+        made.put("num_train_epochs", float(epochs), of="num_train_epochs")
+    schedule = made.take("lr_scheduler_type", _DEFAULTS["lr_scheduler_type"])
+    if schedule not in _SCHEDULES:
+        made.leave("lr_scheduler_type", f"{schedule} is not among {', '.join(_SCHEDULES)}; linear is taken")
+        schedule = "linear"
+    made.put("lr_scheduler_type", schedule, of="lr_scheduler_type")
+    ratio, warmup = made.take("warmup_ratio", 0.0), made.take("warmup_steps", 0)
+    if warmup >= 1:
+        made.put("warmup_steps", int(warmup), of="warmup_steps")
+    else:
+        made.put("warmup_ratio", float(warmup or ratio), of="warmup_steps" if warmup else "warmup_ratio")
+    made.put("seed", made.take("seed", _DEFAULTS["seed"]), of="seed")
+    lengths = [made.take(name, 0) for name in ("max_length", "max_prompt_length", "max_completion_length")]
+    made.put("max_length", lengths[0] or sum(lengths[1:]) or 1024, of="max_length")
+    made.put("on_long", "reply-right", of="truncation_mode")
+    if made.take("truncation_mode", "keep_start") != "keep_start":
+        made.recipe["on_long"] = "prompt-left"
+
+
+def _reference(made: _Conversion) -> None:
+    steps = made.take("ref_model_sync_steps", 512)
+    if made.take("sync_ref_model", False):
+        made.put("reference_sync_steps", steps, of="sync_ref_model")
+    elif made.take("ref_model_mixup_alpha"):
+        made.leave("ref_model_mixup_alpha", "the reference does not move without sync_ref_model")
+    if made.take("precompute_ref_log_probs", False):
+        made.leave("precompute_ref_log_probs", "values of a reference are always computed once and kept")
+
+
+def _adapter(made: _Conversion) -> None:
+    """What is trained, in how many bits."""
+    lora = bool(made.take("use_peft", False))
+    made.put("train", "lora" if lora else "full", of="use_peft")
+    if not lora:
+        for name in [name for name in made.given if name.startswith("lora_")]:
+            made.take(name)
+            made.leave(name, "without use_peft there is no adapter")
+    for name, bits in (("load_in_4bit", "4bit"), ("load_in_8bit", "8bit")):
+        if made.take(name, False):
+            made.put("quant", bits, of=name)
+    dtypes = {"bfloat16": "bf16", "float32": "fp32"}
+    bf16, fp16 = made.take("bf16"), made.take("fp16", False)
+    dtype = made.take("dtype", made.take("torch_dtype", "auto"))
+    if fp16:
+        made.leave("fp16", "there is no fp16 here; precision: auto takes bf16 where the device has it")
+    elif bf16:
+        made.put("precision", "bf16", of="bf16")
+    elif bf16 is False or dtype in dtypes:
+        made.put("precision", dtypes.get(str(dtype), "fp32"), of="bf16" if bf16 is False else "dtype")
+
+
+def _places(made: _Conversion) -> None:
+    """Where things lie, and how often they are written."""
+    if output := made.take("output_dir", ""):
+        path = PurePath(str(output))
+        made.put("runs", str(path.parent), of="output_dir")
+        made.put("name", path.name, of="output_dir")
+    strategy, steps = made.take("eval_strategy", "no"), made.take("eval_steps")
+    if strategy == "steps":
+        made.put(
+            "eval_steps",
+            int(steps or made.given.get("logging_steps", 10)),
+            of="eval_strategy steps, eval_steps",
+        )
+    elif strategy != "no":
+        made.leave("eval_strategy", f"{strategy}: here it is by number of steps, and at both ends")
+    elif steps:
+        made.leave("eval_steps", "without eval_strategy nothing is evaluated")
+    for name in ("save_strategy", "logging_strategy"):
+        if (value := made.take(name, "steps")) != "steps":
+            made.leave(name, f"{value}: here it is by number of steps")

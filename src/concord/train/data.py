@@ -1,0 +1,371 @@
+"""From files to what a step reads: rows of one kind, rendered, on disk, and some of them held out.
+
+    opened = open_data(["prefs.jsonl"], on_bad_row="skip")
+    loaded = load_rows(opened, wanted(card), renderer, folder, settings=LoadSettings(eval_share=0.05))
+    loaded.shards[7], loaded.held_out, loaded.notes, loaded.counts
+
+Nothing is lost in silence: what is converted, left out, cut or taken for something is counted and said.
+A folder that was made of the same data in the same way is used again.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from concord import durable, store
+from concord.data import Limit, Preparation, Shards, prepare, prompt_key, split
+from concord.data.shards import HEADER
+from concord.errors import ConversionError, InputError, RowError, RunError, Said, StoreError, explain
+from concord.formats import DataLike, OnBadRow, Reading, Source, find_sources, open_items
+from concord.messages import is_number
+from concord.render.records import Rendered
+from concord.render.renderer import Renderer
+from concord.store import Store
+from concord.train.step_ends import with_step_ends
+from concord.train.usable import Usable, rows_said
+from concord.train.wanted import Wanted, wanted
+from concord.types import JSON, Item
+
+__all__ = [
+    "KEY",
+    "LoadSettings",
+    "Loaded",
+    "Opened",
+    "Progress",
+    "Wanted",
+    "load_rows",
+    "open_data",
+    "wanted",
+]
+
+KEY = "rows.json"
+"""The file of a folder of loaded rows that says what they were made of, and what became of the data."""
+
+Progress: TypeAlias = Callable[[str, int, float | None], None]
+"""Told which side is prepared (train or held_out), how many rows are, and the share of the data read."""
+
+_TRAIN, _HELD_OUT = "train", "held_out"
+_FORMAT = 1  # goes up when the same data are made into other rows
+_CHUNK = 256
+_NAMED = 5  # sources that a note names
+
+
+# --- opening ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is trained on, and what is held out where the data say so themselves."""
+
+    train: tuple[Reading, ...]
+    held_out: tuple[Reading, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def open_data(
+    data: DataLike, eval_data: DataLike = (), *, mapping: str = "", on_bad_row: OnBadRow = "stop"
+) -> Opened:
+    """Open what is trained on and what is evaluated on.
+
+    Where the data name a training split, no other split is trained on: validation (else eval, else test)
+    is held out unless `eval_data` says what is, and the rest is left aside, aloud.
+    """
+
+    def opened(part: DataLike, name: str = "") -> Reading:
+        return open_items(part, mapping=mapping, on_bad_row=on_bad_row, split=name)
+
+    sources = find_sources(data)
+    splits = {source.split for source in sources}
+    given = _each(eval_data, find_sources(eval_data), opened) if _there(eval_data) else ()
+    others = [name for name in ("validation", "eval", "test") if name in splits]
+    if "train" not in splits or not others:
+        return Opened(_each(data, sources, opened), given)
+    train = _part(data, [source for source in sources if source.split not in others], opened)
+    names = [source.name for reading in train for source in reading.sources]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    notes = [f"trained on: {', '.join(names[:_NAMED])}{more}"]
+    if not given:
+        given = _part(data, [source for source in sources if source.split == others[0]], opened)
+        notes.append(f"the split {others.pop(0)} is held out")
+    notes += [f"the split {name} is left aside" for name in others]
+    return Opened(train, given, tuple(notes))
+
+
+_Open: TypeAlias = Callable[..., Reading]
+
+
+def _there(data: DataLike) -> bool:
+    return not (isinstance(data, Sequence) and len(data) == 0)
+
+
+def _part(data: DataLike, sources: Sequence[Source], opened: _Open) -> tuple[Reading, ...]:
+    """Some of the sources of data."""
+    if all(source.on_disk for source in sources):
+        return _each([source.name for source in sources], sources, opened)
+    return tuple(opened(data, name) for name in dict.fromkeys(source.split for source in sources))
+
+
+def _each(data: DataLike, sources: Sequence[Source], opened: _Open) -> tuple[Reading, ...]:
+    """One reading of all the sources, or, where files are of different shapes, one of each."""
+    if len(sources) > 1 and all(source.on_disk for source in sources):
+        # A file may be too small to tell its shape alone; then all are looked at together.
+        with suppress(InputError):
+            apart = tuple(opened([source.name]) for source in sources)
+            if len({reading.plan.line for reading in apart}) > 1:
+                return apart
+    return (opened(data),)
+
+
+# --- loading ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadSettings:
+    """How rows are made. What each does is said where it is done.
+
+    `eval_share` of the prompts is held out, drawn by `seed`, with all rows that ask the same. `threshold` is
+    the score from which a reply counts as good, where scores become labels. `workers` render beside this
+    process.
+    """
+
+    limit: Limit | None = None
+    eval_share: float = 0.0
+    seed: int = 0
+    threshold: float | None = None
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if not is_number(self.eval_share) or not 0 <= self.eval_share < 1:
+            wrong, do = "the share of prompts to hold out is no share", "give 0.05 for a twentieth"
+            raise InputError(explain(wrong, found=self.eval_share, accepted="0 to less than 1", do=do))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """Rows that steps read, what is held out of them, and what became of the data: in words and in numbers.
+
+    `counts` has for each side how many rows were `read`, `unreadable`, `dropped` (by reason), `too_long`,
+    `refused` by rendering (by reason), and how many `rows`, `tokens` and `trained` tokens there are; `cut`
+    rows lost `tokens_cut`. `reused` says that the folder held all this already.
+    """
+
+    shards: Shards
+    held_out: Shards | None
+    notes: tuple[str, ...]
+    counts: Mapping[str, JSON]
+    reused: bool = False
+
+
+def load_rows(
+    data: Opened,
+    wanted: Wanted,
+    renderer: Renderer,
+    folder: str | Path,
+    *,
+    settings: LoadSettings | None = None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Loaded:
+    """Prepare the rows that an objective can use, into `folder/train` and, if any, `folder/held_out`.
+
+    Replies to one prompt are never on both sides. A folder of rows is replaced, unless it was made of the
+    same data for the same end: then it is opened as it stands.
+    """
+    loading = _Loading(data, wanted, renderer, Path(folder), settings or LoadSettings(), store, progress)
+    key = loading.key()
+    return loading.found(key) or loading.made(key)
+
+
+@dataclass
+class _Loading:
+    """One call of `load_rows`."""
+
+    data: Opened
+    wanted: Wanted
+    renderer: Renderer
+    folder: Path
+    settings: LoadSettings
+    store: Store | None
+    progress: Progress | None
+    notes: list[str] = field(default_factory=list[str])
+    counts: dict[str, JSON] = field(default_factory=dict[str, JSON])
+    asked: set[str] = field(default_factory=set[str])
+    """Keys of the prompts of held-out data that are not a share of those trained on."""
+    repeated: int = 0
+
+    def __post_init__(self) -> None:
+        if self.data.held_out and self.settings.eval_share:
+            wrong, found = "it is said twice what is held out", Said(f"eval_share {self.settings.eval_share}")
+            accepted, do = "data to evaluate on, or a share of the rows", "leave eval_share out"
+            raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+
+    def key(self) -> str:
+        """A digest of all that decides the rows."""
+        settings = {
+            name: one for name, one in asdict(self.settings).items() if name not in ("limit", "workers")
+        }
+        limit = self.settings.limit
+        return store.key(
+            "train rows",
+            _FORMAT,
+            self.renderer.id,
+            asdict(self.wanted),
+            settings,
+            None if limit is None else [limit.max_length, limit.on_long],
+            *(
+                [[one.fingerprint(), one.plan.line, one.on_bad_row] for one in side]
+                for side in (self.data.train, self.data.held_out)
+            ),
+        )
+
+    def found(self, key: str) -> Loaded | None:
+        """What stands in the folder, if it was made of the same."""
+        try:
+            said = durable.read_object(self.folder / KEY, ["key"])
+            if said["key"] != key:
+                return None
+            shards = Shards(self.folder / _TRAIN)
+            held_out = Shards(self.folder / _HELD_OUT) if _HELD_OUT in said["counts"] else None
+        except (RunError, StoreError):
+            return None
+        return Loaded(
+            shards=shards, held_out=held_out, notes=tuple(said["notes"]), counts=said["counts"], reused=True
+        )
+
+    def made(self, key: str) -> Loaded:
+        """The rows, prepared."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / KEY).unlink(missing_ok=True)
+        except OSError as error:
+            doing, kept = f"making the folder {self.folder}", "nothing was written"
+            raise StoreError(durable.disk_message(error, doing=doing, kept=kept)) from error
+        self.notes += self.data.notes
+        held_out = None
+        if self.data.held_out or self.settings.eval_share:
+            held_out = self._side(_HELD_OUT, self.data.held_out or self.data.train)
+        shards = self._side(_TRAIN, self.data.train)
+        assert shards is not None
+        if self.repeated:
+            self.notes.append(f"train: {rows_said(self.repeated)} with a prompt that is held out too")
+        if held_out is None and (self.folder / _HELD_OUT / HEADER).exists():
+            shutil.rmtree(self.folder / _HELD_OUT, ignore_errors=True)
+        durable.write_json(self.folder / KEY, {"key": key, "notes": self.notes, "counts": self.counts})
+        return Loaded(shards=shards, held_out=held_out, notes=tuple(self.notes), counts=self.counts)
+
+    def _side(self, side: str, readings: Sequence[Reading]) -> Shards | None:
+        """One side, prepared; None where the share that is held out has nothing of use."""
+        usable = Usable(self._items(side, readings), self.wanted, threshold=self.settings.threshold)
+        skip, shared = readings[0].on_bad_row == "skip", side == _HELD_OUT and not self.data.held_out
+        rows = self._with_step_ends(usable, skip=skip) if "steps" in self.wanted.kinds else iter(usable)
+        first = next(rows, None)
+        if first is None:
+            if shared:
+                return self._none_held_out("none can be used")
+            usable.require("the data" if side == _TRAIN else "the data to evaluate on")
+        assert first is not None
+
+        def told(done: int, _: int | None) -> None:
+            if self.progress is not None:
+                self.progress(side, done, _read(readings))
+
+        try:
+            done = prepare(
+                chain([first], rows),
+                self.renderer,
+                self.folder / side,
+                store=self.store,
+                limit=self.settings.limit,
+                on_bad_row="skip" if skip else "stop",
+                workers=self.settings.workers,
+                progress=told,
+            )
+        except InputError as error:
+            if type(error) is not InputError:
+                raise
+            if shared:
+                return self._none_held_out(str(error).partition("; accepted: ")[0])
+            before = f" Before that: {'; '.join(usable.notes)}." if usable.notes else ""
+            raise InputError(f"{side}: {error}{before}") from error
+        self._tell(side, usable, done, readings)
+        return done.shards
+
+    def _none_held_out(self, why: str) -> None:
+        """Say that the share that was to be held out holds nothing."""
+        self.notes.append(f"no row is held out, of the share of {self.settings.eval_share:g}: {why}")
+
+    def _items(self, side: str, readings: Sequence[Reading]) -> Iterator[Item]:
+        """The items of a side."""
+        share, seed = self.settings.eval_share, self.settings.seed
+        shares = {_TRAIN: 1 - share, _HELD_OUT: share}
+        for item in chain.from_iterable(readings):
+            if share:
+                if split(prompt_key(item), shares, seed) != side:
+                    continue
+            elif self.data.held_out:
+                key = prompt_key(item)
+                if side == _HELD_OUT:
+                    self.asked.add(key)
+                else:
+                    self.repeated += key in self.asked
+            yield item
+
+    def _with_step_ends(self, usable: Usable, *, skip: bool) -> Iterator[Item]:
+        """Items with the places of their steps; what cannot be rendered goes on, to be refused there."""
+        waiting = iter(usable)
+        while group := list(islice(waiting, _CHUNK)):
+            for item, rendered in zip(group, self.renderer.render(group), strict=True):
+                if not isinstance(rendered, Rendered):
+                    yield item
+                    continue
+                try:
+                    placed = with_step_ends(item, rendered, self.renderer, self.settings.limit)
+                except ConversionError as error:
+                    if not skip:
+                        raise RowError(f"{item.origin}: {error}" if item.origin else str(error)) from error
+                    usable.drop(str(error).partition("; found ")[0])
+                    continue
+                if placed is None:
+                    usable.drop("no judged step is left within the allowed length")
+                else:
+                    yield placed
+
+    def _tell(self, side: str, usable: Usable, done: Preparation, readings: Sequence[Reading]) -> None:
+        """Keep what became of the rows of a side."""
+        # A share is held out in a reading of its own, of which nothing is said twice.
+        own = readings if side == _TRAIN or self.data.held_out else ()
+        skipped = sum(reading.skipped for reading in own)
+        self.counts[side] = {
+            "read": usable.read,
+            "unreadable": skipped,
+            "dropped": dict(usable.dropped),
+            "too_long": done.dropped,
+            "refused": dict(done.refused),
+            "cut": done.cut,
+            "tokens_cut": done.tokens_cut,
+            "rows": done.rows,
+            "tokens": done.tokens,
+            "trained": int(done.shards.lengths.trained.sum()),
+        }
+        numbers = {
+            "not readable": skipped,
+            "left out, as too long": done.dropped,
+            f"cut, by {done.tokens_cut:,} tokens in all": done.cut,
+            **{f"not rendered: {reason}": count for reason, count in done.refused.items()},
+        }
+        told = [*(note for reading in own for note in reading.notes), *usable.notes]
+        told += [f"{rows_said(count)} {what}" for what, count in numbers.items() if count]
+        self.notes += [f"{side}: {one}" for one in told]
+
+
+def _read(readings: Iterable[Reading]) -> float | None:
+    """Which share of all that is to be read has been."""
+    parts = [(reading.size, reading.progress) for reading in readings]
+    total = sum(size for size, _ in parts)
+    if not total or any(done is None for _, done in parts):
+        return None
+    return sum(size * cast("float", done) for size, done in parts) / total

@@ -1,0 +1,233 @@
+"""The loop: rows of a step, its gradient, a step of the optimizer; everything else hangs on as a hook.
+
+    fit(Loop(policy, [Term(task, rows)], optimizer, how, steps=100), hooks=[...])
+
+A step is undone where it runs out of memory, and redone in smaller parts. A loss that is no number stops the
+run before it can touch a weight, and the rows that did it are named.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+
+from concord.errors import RunError, Said, explain
+from concord.objectives import initial_state
+from concord.objectives.metrics import Metric
+from concord.train.batch import Batch
+from concord.train.optimizers import Optimizing, clip, rate
+from concord.train.plan import plan_step
+from concord.train.source import Source, costs
+from concord.train.step import Done, Policy, ask, gradient
+from concord.train.task import Task
+
+__all__ = ["Hook", "Loop", "Stepped", "Term", "bare", "fit"]
+
+
+@dataclass
+class Term:
+    """One part of a loss: a task, where its rows come from, and what it carries from step to step."""
+
+    task: Task
+    source: Source
+    state: Any = None
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What became of one step."""
+
+    step: int
+    """Counted from 1: how many there were."""
+    loss: float
+    metrics: Mapping[str, float]
+    grad_norm: float
+    learning_rate: float
+    rows: int
+    tokens: int
+    """Tokens that were computed, on all ranks."""
+    seconds: float
+
+
+@dataclass
+class Loop:
+    """A run in progress: what is trained, on what, and how far it has come."""
+
+    policy: Policy
+    terms: Sequence[Term]
+    optimizer: torch.optim.Optimizer
+    how: Optimizing
+    steps: int
+    """How many steps there will be."""
+    budget: int
+    """Tokens of a micro-batch."""
+    step: int = 0
+    tokens: int = 0
+    rows: int = 0
+    stopping: bool = False
+    """Set by whoever wants the loop to end after the step it is in."""
+    said: list[str] = field(default_factory=list[str])
+    """What a person should know of what happened on the way."""
+
+    weights: Mapping[str, torch.nn.Parameter] = field(init=False)
+    """What is trained, by name. FSDP2 shows others in their place while it has them gathered."""
+
+    def __post_init__(self) -> None:
+        named = self.policy.engine.named_parameters()
+        self.weights = {bare(name): weight for name, weight in named if weight.requires_grad}
+        for term in self.terms:
+            if term.task.stateful and term.state is None:
+                like = torch.zeros((), device=self.policy.device)
+                term.state = initial_state(term.task.objective, like=like)
+
+    def advance(self) -> Stepped:
+        """Take one step."""
+        begun = time.perf_counter()
+        learning_rate = rate(self.how, self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        batches = [term.source.batch(self.step) for term in self.terms]
+        found = self._gradients(batches)
+        norm = clip(self.weights.values(), self.how.max_grad_norm)
+        if not math.isfinite(norm):
+            raise self._not_finite("gradient", norm, batches)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for term, done in zip(self.terms, found, strict=True):
+            term.state = done.state
+        self.step += 1
+        rows, tokens = sum(map(len, batches)), sum(done.tokens for done in found)
+        self.rows, self.tokens = self.rows + rows, self.tokens + tokens
+        return Stepped(
+            step=self.step,
+            loss=sum(float(done.loss) for done in found),
+            metrics=_means(found),
+            grad_norm=norm,
+            learning_rate=learning_rate,
+            rows=rows,
+            tokens=tokens,
+            seconds=time.perf_counter() - begun,
+        )
+
+    def _gradients(self, batches: Sequence[Batch]) -> list[Done]:
+        """The gradient of a step, in smaller parts where it does not fit."""
+        while True:
+            try:
+                return self._tried(batches)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_memory(error):
+                    raise
+                found = _memory(error)
+            # Outside of the handler, whose traceback would hold on to what has to be freed.
+            self.optimizer.zero_grad(set_to_none=True)
+            self._shrink(batches, found)
+
+    def _tried(self, batches: Sequence[Batch]) -> list[Done]:
+        found: list[Done] = []
+        for term, batch in zip(self.terms, batches, strict=True):
+            layout = self.policy.engine.layout
+            plan = plan_step(costs(batch, layout), budget=self.budget, ranks=self.policy.ranks.count)
+            done = gradient(self.policy, term.task, batch, plan, state=term.state)
+            if not bool(torch.isfinite(done.loss)):
+                raise self._not_finite("loss", float(done.loss), batches)
+            found.append(done)
+        return found
+
+    def _shrink(self, batches: Sequence[Batch], found: str) -> None:
+        """Halve what goes through the model at a time; where that cannot help, say what could."""
+        largest = max(size for batch in batches for size in costs(batch, self.policy.engine.layout))
+        if self.policy.ranks.count > 1 or self.budget <= largest:
+            wrong = f"the memory does not suffice for step {self.step + 1}"
+            if self.policy.ranks.count > 1:
+                wrong += ", and processes that wait for each other cannot redo it"
+            accepted = f"micro-batches of fewer than {self.budget:,} tokens; the longest row has {largest:,}"
+            do = "set micro_tokens lower, max_length lower, gradient_checkpointing, or train an adapter"
+            raise RunError(explain(wrong, found=Said(found), accepted=accepted, do=do))
+        before, self.budget = self.budget, max(largest, self.budget // 2)
+        if self.policy.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.said.append(
+            f"step {self.step + 1} ran out of memory with micro-batches of {before:,} tokens and was redone "
+            f"with {self.budget:,}, which stay from here on"
+        )
+
+    def _not_finite(self, what: str, value: float, batches: Sequence[Batch]) -> RunError:
+        """Say which rows gave something that is no number; no weight has moved by them."""
+        self.optimizer.zero_grad(set_to_none=True)
+        both = zip(self.terms, batches, strict=True)
+        named = [name for term, batch in both for name in self._bad(term, batch)]
+        shown = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+        wrong = f"the {what} of step {self.step + 1} is not a finite number"
+        found = Said(f"{value}, from {shown}" if named else f"{value}, though every row alone is finite")
+        do = "look at these rows or leave them out, lower the learning rate, or resume from a checkpoint"
+        accepted = "finite numbers; no weight was changed by it"
+        return RunError(explain(wrong, found=found, accepted=accepted, do=do))
+
+    def _bad(self, term: Term, batch: Batch) -> Iterable[str]:
+        """The rows whose own values are not finite; ranks, which wait for each other, cannot look."""
+        if self.policy.ranks.count > 1:
+            return
+        with torch.no_grad():
+            for place, row in enumerate(batch.rows):
+                answer = ask(self.policy, term.task, batch.part([place]))
+                flats = [*answer.values.values(), *answer.refs.values(), *answer.statistics.values()]
+                if not all(bool(flat.isfinite().all()) for flat in flats):
+                    yield str(row.origin or f"row {row.number}")
+
+
+@runtime_checkable
+class Hook(Protocol):
+    """Something that is told of a run on its way. A hook that remembers something gives it to checkpoints."""
+
+    def begin(self, loop: Loop) -> None:
+        """Before the first step, or the first after a resume."""
+        ...
+
+    def after(self, loop: Loop, done: Stepped) -> None:
+        """After each step."""
+        ...
+
+    def end(self, loop: Loop) -> None:
+        """When all is done, or the loop was asked to stop."""
+        ...
+
+
+def fit(loop: Loop, hooks: Sequence[Hook] = ()) -> Loop:
+    """Go through the steps that are left."""
+    loop.policy.module.train()
+    for hook in hooks:
+        hook.begin(loop)
+    while loop.step < loop.steps and not loop.stopping:
+        done = loop.advance()
+        # Whoever is asked to stop says so to all, or the others would wait for it.
+        loop.stopping = loop.policy.ranks.any(loop.stopping)
+        for hook in hooks:
+            hook.after(loop, done)
+    for hook in hooks:
+        hook.end(loop)
+    return loop
+
+
+def _means(found: Sequence[Done]) -> dict[str, float]:
+    """The metrics of a step; of terms that measure the same, over all of it."""
+    sums: dict[str, Metric] = {}
+    for done in found:
+        for name, metric in done.metrics.items():
+            sums[name] = sums[name].plus(metric) if name in sums else metric
+    return {name: float(metric.mean) for name, metric in sums.items() if bool(metric.count > 0)}
+
+
+def bare(name: str) -> str:
+    """The name of a weight without what gradient checkpointing and compilers put into it."""
+    return name.replace("_checkpoint_wrapped_module.", "").replace("_orig_mod.", "")
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _memory(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no memory left"])[0][:200]

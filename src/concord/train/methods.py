@@ -1,0 +1,139 @@
+"""From a recipe to what is made small: functions of the menus, their knobs bound, and the rows of each."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from concord import objectives
+from concord.data import Prepared
+from concord.errors import NotFoundError, RecipeError, Said, explain
+from concord.objectives.contract import Card, check_objective
+from concord.recipes import Recipe
+from concord.recipes.reading import informed
+from concord.render import Rendered
+from concord.train.data import Wanted, wanted
+from concord.types import Preference, Shown
+from concord.views import Kind
+
+__all__ = ["Asked", "View", "asked_of", "imported", "rows_wanted", "stream_of"]
+
+View: TypeAlias = Callable[[Prepared], Prepared]
+"""Which part of a row a term of a loss learns from."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One term of a loss, as a recipe asks for it."""
+
+    objective: Callable[..., Any]
+    reduction: Callable[..., Any] | None
+    weight: float
+    stream: str
+
+    @property
+    def card(self) -> Card:
+        """What the objective says of itself."""
+        return check_objective(self.objective)
+
+
+def asked_of(recipe: Recipe) -> tuple[Recipe, list[Asked]]:
+    """The terms of a recipe; and the recipe, which of a user's own function is checked only now."""
+    if recipe.own:
+        function = imported(recipe.method)
+        card = check_objective(function)
+        recipe = informed(recipe, needs=card.needs, inputs=card.inputs, knobs=card.knobs)
+        bound = partial(function, **recipe.objective_knobs) if recipe.objective_knobs else function
+        reduction = getattr(objectives, recipe.reduction) if recipe.reduction else None
+        return recipe, [Asked(bound, reduction, 1.0, "data")]
+    found: list[Asked] = []
+    for term in recipe.terms:
+        objective, reduction = getattr(objectives, term.objective), getattr(objectives, term.reduction)
+        for_reduction = inspect.signature(reduction).parameters
+        own = {name: value for name, value in term.knobs.items() if name in for_reduction}
+        rest = {name: value for name, value in term.knobs.items() if name not in own}
+        found.append(
+            Asked(
+                partial(objective, **rest) if rest else objective,
+                partial(reduction, **own) if own else reduction,
+                term.weight,
+                term.on,
+            )
+        )
+    return recipe, found
+
+
+def imported(path: str) -> Callable[..., Any]:
+    """A function of the user's own, by package.module:function; what stands in this folder can be named."""
+    module, _, name = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        wrong, accepted = f"{path} cannot be imported ({error})", "package.module:function"
+        do = "check the name, and that the module can be imported from where you are"
+        raise NotFoundError(explain(wrong, found=path, accepted=accepted, do=do)) from error
+    if not callable(found):
+        wrong, do = f"{path} is no function", "name a function"
+        raise RecipeError(explain(wrong, found=Said(type(found).__name__), accepted="a function", do=do))
+    return found
+
+
+# --- streams ----------------------------------------------------------------------------------------------
+
+
+def _side(better: bool) -> View:
+    """One side of a pair, as a demonstration."""
+
+    def view(row: Prepared) -> Prepared:
+        known = row.utilities
+        assert isinstance(known, Preference)
+        reply = row.rendered.replies[int((known.first >= 0.5) != better)]
+        facts = replace(row.facts, utilities=Shown())
+        made = Prepared(row.number, Rendered(row.rendered.prompt, (reply,)), row.text)
+        made.__dict__["facts"] = facts
+        return made
+
+    return view
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """What a stream of a method is: rows as they are, a part of them, or rows of their own."""
+
+    view: View | None = None
+    kinds: tuple[Kind, ...] = ()
+    """The rows that all of the data must be, where the stream shows a part of them."""
+    setting: str = ""
+    """The setting that names data of its own."""
+
+
+_PAIR: tuple[Kind, ...] = ("comparison",)
+_STREAMS: Mapping[str, _Stream] = {
+    "chosen": _Stream(_side(better=True), _PAIR),
+    "chosen_logits": _Stream(_side(better=True), _PAIR),
+    "rejected_logits": _Stream(_side(better=False), _PAIR),
+    # The rejected replies are those that the student sampled.
+    "sampled_logits": _Stream(_side(better=False), _PAIR),
+    "pretrain": _Stream(setting="pretrain_data"),
+}
+
+
+def stream_of(name: str) -> _Stream:
+    """What a stream is; of a name that is not listed, the rows as they are."""
+    return _STREAMS.get(name, _Stream())
+
+
+def rows_wanted(asked: list[Asked]) -> Wanted:
+    """The rows that the terms of a method learn from, those with data of their own left out."""
+    main = [one for one in asked if not stream_of(one.stream).setting]
+    for one in main:
+        if kinds := stream_of(one.stream).kinds:
+            return Wanted(kinds=kinds, by=one.card.name)
+    return wanted(main[0].card)

@@ -1,0 +1,62 @@
+"""Which rows go together: an optimizer step, split into equally many micro-batches for every rank.
+
+A plan depends on how many tokens the rows have, the budget and the number of ranks, and on nothing else, so
+every rank makes the same one and takes its own part of it.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from concord.errors import InputError, explain
+
+__all__ = ["Plan", "plan_step"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`parts[rank][n]`: the places in the step of the rows of micro-batch n of a rank; some may be empty."""
+
+    parts: tuple[tuple[tuple[int, ...], ...], ...]
+    over: tuple[int, ...]
+    """Rows that are more than a budget by themselves, and go alone."""
+
+    @property
+    def passes(self) -> int:
+        """How many micro-batches each rank has."""
+        return len(self.parts[0])
+
+
+def plan_step(tokens: Sequence[int], *, budget: int, ranks: int = 1) -> Plan:
+    """Split rows of so many tokens into as few micro-batches a rank as the budget allows.
+
+    Rows are taken longest first, each into the micro-batch that has the fewest tokens so far: the loads come
+    out nearly equal. Rows of equal length keep their order.
+    """
+    if budget < 1 or ranks < 1:
+        wrong, do = "a plan needs a budget and a rank", "give at least one token and one rank"
+        raise InputError(explain(wrong, found=(budget, ranks), accepted="1 or more of both", do=do))
+    order = sorted(range(len(tokens)), key=lambda place: -tokens[place])
+    over = tuple(place for place in order if tokens[place] > budget)
+    passes = max(1, -(-sum(min(size, budget) for size in tokens) // (budget * ranks)))
+    while (bins := _packed(tokens, order, passes * ranks, budget)) is None:
+        passes += 1
+    # The heaviest micro-batches of all ranks come first, side by side: waiting is shortest, and what does not
+    # fit into memory shows at once.
+    bins.sort(key=lambda rows: -sum(tokens[place] for place in rows))
+    shares = [[tuple(sorted(one)) for one in bins[rank::ranks]] for rank in range(ranks)]
+    parts = tuple(map(tuple, shares))
+    return Plan(parts, over)
+
+
+def _packed(tokens: Sequence[int], order: list[int], count: int, budget: int) -> list[list[int]] | None:
+    """Rows in so many bins, or None where one would hold more than the budget."""
+    bins: list[list[int]] = [[] for _ in range(count)]
+    loads = [(0, number) for number in range(count)]
+    for place in order:
+        load, number = heapq.heappop(loads)
+        if load and load + tokens[place] > budget:
+            return None
+        bins[number].append(place)
+        heapq.heappush(loads, (load + tokens[place], number))
+    return bins

@@ -1,0 +1,224 @@
+"""Items on their way to an objective: converted to a kind that it takes or left out, and counted."""
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from concord.errors import NOTHING, InputError, Said, explain
+from concord.messages import is_number
+from concord.train.wanted import COLUMNS, Wanted
+from concord.types import JSON, RESERVED_META, Item, Preference, Ranks, Ratings, SegmentPreference, StepLabels
+from concord.views import (
+    CONVERSIONS,
+    Converted,
+    Kind,
+    to_comparisons,
+    to_demonstrations,
+    to_judgements,
+    to_rankings,
+    to_ratings,
+    view,
+)
+
+__all__ = ["Usable", "rows_said"]
+
+_CONVERT: Mapping[Kind, Callable[..., Converted]] = {
+    "comparison": to_comparisons,
+    "demonstration": to_demonstrations,
+    "judgement": to_judgements,
+    "ranking": to_rankings,
+    "rating": to_ratings,
+}
+_BY_THRESHOLD = ("demonstration", "judgement")
+
+
+class Usable:
+    """The items that an objective can learn from; go through it to get them, and to count them afresh.
+
+    `read` counts items as they come, `used` those that are given out, `dropped` those left out, by reason.
+    """
+
+    def __init__(self, items: Iterable[Item], wanted: Wanted, *, threshold: float | None = None) -> None:
+        self._items, self._wanted, self._threshold = items, wanted, threshold
+        self._begin()
+
+    def _begin(self) -> None:
+        self.read = self.used = 0
+        self.dropped: Counter[str] = Counter()
+        self._converted: Counter[tuple[Kind, Kind]] = Counter()
+        self._made: Counter[tuple[Kind, Kind]] = Counter()
+        self._remarks: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Item]:
+        """Give out what can be used."""
+        self._begin()
+        for item in self._items:
+            self.read += 1
+            for made in self._seen(item):
+                if (usable := self._checked(made)) is not None:
+                    self.used += 1
+                    yield usable
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the items that went through: converted, left out, taken for something."""
+        converted = [
+            f"{rows_said(count)} of kind {kind} read as {self._made[kind, to]:,} of kind {to},"
+            f" which leaves out: {CONVERSIONS[kind][to]}"
+            for (kind, to), count in self._converted.items()
+        ]
+        dropped = [f"{rows_said(count)} not used: {reason}" for reason, count in self.dropped.items()]
+        return (
+            *converted,
+            *dropped,
+            *(f"{rows_said(count)} {what}" for what, count in self._remarks.items()),
+        )
+
+    def require(self, side: str) -> None:
+        """Refuse data of which nothing could be used; `side` says which data they are."""
+        if self.used:
+            return
+        kinds = self._wanted.kinds
+        seen = [kind for kind, ways in CONVERSIONS.items() if set(ways) & set(kinds) and kind not in kinds]
+        said = "; ".join(f"{count:,}: {reason}" for reason, count in self.dropped.items())
+        found = Said(f"{rows_said(self.read)} ({said})") if self.read else NOTHING
+        accepted = f"rows of kind {', '.join(kinds)}" + (f", or converted: {', '.join(seen)}" if seen else "")
+        if self._wanted.required:
+            accepted += f"; with {', '.join(self._wanted.required)}"
+        do = "give other data, say what the columns mean with --map, or take another method"
+        wrong = f"{side} hold no row that {self._wanted.by} can learn from"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+
+    def drop(self, reason: str) -> None:
+        """Count an item, given out before, as one that cannot be used after all."""
+        self.used -= 1
+        self.dropped[reason] += 1
+
+    # --- one item -----------------------------------------------------------------------------------------
+
+    def _seen(self, item: Item) -> Sequence[Item]:
+        """The item as a kind that is wanted."""
+        kind = view(item).kind
+        if kind in self._wanted.kinds:
+            return (item,)
+        ways: Container[Kind] = CONVERSIONS.get(kind, {})
+        to: Kind | None = next((one for one in self._wanted.kinds if one in ways), None)
+        if to is None:
+            self.dropped[f"of kind {kind}, which cannot be seen as {' or '.join(self._wanted.kinds)}"] += 1
+            return ()
+        given = {"threshold": self._threshold} if to in _BY_THRESHOLD else {}
+        converted = _CONVERT[to](item, **given)
+        self._converted[kind, to] += 1
+        self._made[kind, to] += len(converted.items)
+        self._remarks.update(f"without {one}" for one in converted.ignored if one.startswith("the column"))
+        if not converted.items:
+            self.dropped[f"nothing sets the replies apart, or none is fit to be a {to}"] += 1
+        made = [
+            self._carried(item, one, [item.replies.index(reply) for reply in one.replies])
+            for one in converted.items
+        ]
+        return [self._unmeasured(one) for one in made]
+
+    def _unmeasured(self, item: Item) -> Item:
+        """A pair made of ratings without the difference of scores as its strength, where that is a choice."""
+        known = item.utilities
+        if "strength" not in self._wanted.optional or not isinstance(known, Preference) or not known.strength:
+            return item
+        self._remarks["made of scores, whose difference is not taken for a margin"] += 1
+        return replace(item, utilities=replace(known, strength=None))
+
+    def _carried(self, item: Item, made: Item, places: Sequence[int]) -> Item:
+        """What is made of some replies of an item, with the columns that speak of these replies."""
+        meta: dict[str, Any] = dict(made.meta)
+        for name in COLUMNS & meta.keys():
+            if len(values := _listed(meta[name])) == len(item.replies):
+                meta[name] = [values[place] for place in places]
+        if (shown := _place(item)) is not None:
+            meta.pop("shown")
+            if shown in places:
+                meta["shown"] = places.index(shown)
+        return replace(made, meta=meta)
+
+    def _checked(self, item: Item) -> Item | None:
+        """The item, if it says all that is required; None, and counted, where it does not."""
+        match item.utilities:
+            case Ratings() if self._wanted.rated:
+                item = self._scored(item)
+            case Preference(first) | SegmentPreference(first):
+                if not self._wanted.soft and first == 0.5:
+                    return self._left(f"a tie, from which {self._wanted.by} cannot learn")
+                if not self._wanted.soft and first not in (0, 1):
+                    self._remarks["with a preference that is not certain, taken for the likelier side"] += 1
+            case StepLabels(labels) if not any(label is not None for label in labels):
+                return self._left("no step is judged")
+            case _:
+                pass
+        if self._wanted.ranks and (reason := _orders_nothing(item)):
+            return self._left(reason)
+        for name in self._wanted.required:
+            if lack := _lack(item, name):
+                return self._left(lack)
+        if "strength" in self._wanted.optional and getattr(item.utilities, "strength", None):
+            self._remarks["with a strength of the preference, taken for its margin"] += 1
+        return item
+
+    def _left(self, reason: str) -> None:
+        self.dropped[reason] += 1
+
+    def _scored(self, item: Item) -> Item:
+        """The item without those of its replies that were not scored."""
+        assert isinstance(item.utilities, Ratings)
+        places = [place for place, score in enumerate(item.utilities.scores) if score is not None]
+        if len(places) == len(item.replies):
+            return item
+        self._remarks["without those of their replies that have no score"] += 1
+        scores = tuple(item.utilities.scores[place] for place in places)
+        aspects = {n: tuple(of[place] for place in places) for n, of in item.utilities.aspects.items()}
+        replies = tuple(item.replies[place] for place in places)
+        stale = [name for name in RESERVED_META if name in item.meta]
+        self._remarks.update(f"without the column {name}, which belongs to other replies" for name in stale)
+        meta = {name: value for name, value in item.meta.items() if name not in stale}
+        made = replace(item, replies=replies, utilities=Ratings(scores, aspects), meta=meta)
+        return self._carried(item, made, places)
+
+
+def rows_said(count: int) -> str:
+    """So many rows, in words."""
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
+
+
+def _place(item: Item) -> int | None:
+    """The place of the reply that the column `shown` names, if it names one."""
+    shown = item.meta.get("shown")
+    if isinstance(shown, bool) or not is_number(shown) or shown not in range(len(item.replies)):
+        return None
+    return int(cast("float", shown))
+
+
+def _listed(value: JSON) -> Sequence[JSON]:
+    """A list as it is, anything else as a list of itself."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _orders_nothing(item: Item) -> str:
+    """Why replies of a ranked row cannot be told apart, if they cannot."""
+    values = item.utilities.ranks if isinstance(item.utilities, Ranks) else ()
+    values = item.utilities.scores if isinstance(item.utilities, Ratings) else values
+    if len(values) < 2:
+        return "a single reply has nothing to be ranked against"
+    return "all replies tie" if len(set(values)) == 1 else ""
+
+
+def _lack(item: Item, name: str) -> str:
+    """What an item does not say of a required input, if it is silent."""
+    known = item.utilities
+    if name in ("scores", "strength"):
+        given = getattr(known, name, None) if isinstance(known, Preference) else None
+        return f"without the {name} of a preference" if given is None else ""
+    if name == "shown":
+        accepted = "the place, from 0, of the reply that is a demonstration"
+        return f"without a column 'shown' that holds {accepted}" if _place(item) is None else ""
+    values = _listed(item.meta.get(name))
+    whole = len(values) == len(item.replies) and all(is_number(one) for one in values)
+    return "" if whole else f"without a column {name!r} that holds a number for each reply"

@@ -1,0 +1,273 @@
+"""The loop: what k steps, a reload and k steps give is what 2k steps give, bit for bit."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from concord import objectives
+from concord.data import Prepared
+from concord.engine import LogProbs
+from concord.errors import RunError
+from concord.train import Loop, Optimizing, Policy, Rows, Task, Term, adamw, fit, rate
+from concord.train.checkpoint import Checkpoints
+from concord.train.hooks import Evaluator, Moving, Recorder, Saver
+from concord.train.saving import restore
+from tests.engine.models import llama
+from tests.train.made import offline, rows_for, task_for
+
+CARDS = offline()
+HOW = Optimizing(learning_rate=1e-2, warmup_steps=1)
+FAMILIES = [
+    "sft",
+    "dpo",
+    "simpo",
+    "kto",
+    "bco",
+    "bco_pair",
+    "plackett_luce",
+    "bradley_terry",
+    "step_bce",
+    "aot",
+]
+
+
+def looped(name: str, steps: int = 6, **extra: Any) -> Loop:
+    """A loop from scratch, as another process would make it."""
+    card = CARDS[name]
+    engine = LogProbs(llama(), heads=_heads(card))
+    rows = Rows(rows_for(card, 11), batch_size=4, companions=task_for(card).companions, seed=3)
+    return Loop(
+        Policy(engine),
+        [Term(task_for(card), rows)],
+        adamw(engine, HOW),
+        HOW,
+        steps=steps,
+        budget=120,
+        **extra,
+    )
+
+
+def _heads(card: Any) -> Mapping[str, Any]:
+    from concord.engine import RewardHead, StepHead
+    from concord.train.records import shape_of
+
+    head = shape_of(card.record).head
+    return {head: {"reward": RewardHead, "step": StepHead}[head](32)} if head else {}
+
+
+def bits(loop: Loop) -> bytes:
+    """All weights and what the optimizer remembers, as bytes."""
+    weights = list(loop.policy.engine.parameters())
+    kept = [loop.optimizer.state.get(weight, {}) for weight in weights]
+    tensors = [*weights, *(state[key] for state in kept for key in sorted(state))]
+    return b"".join(part.detach().numpy().tobytes() for part in tensors)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_run_that_was_cut_in_two_is_the_run_that_was_not(name: str, tmp_path: Path) -> None:
+    whole: list[Mapping[str, float]] = []
+    loop = looped(name)
+    fit(loop, [recorder := Recorder(1, 2.75, whole.append)])
+    first: list[Mapping[str, float]] = []
+    recorder = Recorder(1, 2.75, first.append)
+    begun = looped(name)
+    hooks: list[Any] = [recorder]
+    saver = Saver(Checkpoints(tmp_path), 3, hooks=hooks)
+    hooks.append(saver)
+    fit(_until(begun, 3), hooks)
+    again = looped(name)
+    other = Recorder(1, 2.75, first.append)
+    held = Checkpoints(tmp_path)
+    assert held.latest() == 3
+    assert restore(again, held.load(3), held.load_own(3), [other, saver]) == ()
+    assert again.step == 3
+    fit(again, [other])
+    assert bits(again) == bits(loop)
+    timeless = [{k: v for k, v in row.items() if k not in TIMED} for row in first]
+    assert timeless == [{k: v for k, v in row.items() if k not in TIMED} for row in whole]
+
+
+TIMED = ("tokens_per_second", "rows_per_second", "step_time", "memory_mb")
+
+
+def _until(loop: Loop, last: int) -> Loop:
+    """A loop that is asked to stop after a step, as an interrupt would."""
+
+    class Watched(Rows):
+        def batch(self, step: int) -> Any:
+            loop.stopping = step + 1 >= last
+            return super().batch(step)
+
+    rows = loop.terms[0].source
+    assert isinstance(rows, Rows)
+    loop.terms[0].source = Watched(rows.rows, rows.batch_size, rows.seed, companions=rows.companions)
+    return loop
+
+
+def test_a_row_of_metrics_that_was_begun_is_gone_on_with(tmp_path: Path) -> None:
+    whole: list[Mapping[str, float]] = []
+    fit(looped("dpo"), [Recorder(4, 2.75, whole.append)])
+    loop, parts = looped("dpo"), list[Mapping[str, float]]()
+    recorder = Recorder(4, 2.75, lambda row: None)
+    hooks: list[Any] = [recorder]
+    hooks.append(Saver(Checkpoints(tmp_path), 3, hooks=hooks))
+    for _ in range(3):
+        done = loop.advance()
+        for hook in hooks:
+            hook.after(loop, done)
+    again, held = looped("dpo"), Checkpoints(tmp_path)
+    other = Recorder(4, 2.75, parts.append)
+    restore(again, held.load(3), held.load_own(3), [other, hooks[1]])
+    fit(again, [other])
+    assert [row["loss"] for row in parts] == [row["loss"] for row in whole]
+    assert [row["step"] for row in parts] == [4, 6]
+
+
+def test_every_row_is_seen_once_an_epoch_and_the_last_step_has_what_is_left() -> None:
+    rows = Rows(rows_for(CARDS["sft"], 11), batch_size=4, positions=22)
+    seen = [row.number for step in range(6) for row in rows.batch(step).rows]
+    assert sorted(seen[:11]) == sorted(seen[11:]) == list(range(11))
+    assert seen[:11] != seen[11:]
+    assert len(rows.batch(5)) == 2
+
+
+def test_loss_falls_and_the_schedule_is_followed() -> None:
+    loop, told = looped("sft", steps=12), list[Mapping[str, float]]()
+    fit(loop, [Recorder(1, 2.75, told.append)])
+    assert told[-1]["loss"] < told[0]["loss"] - 0.5
+    assert [row["learning_rate"] for row in told] == [rate(HOW, step, 12) for step in range(12)]
+
+
+def test_schedules_are_those_of_other_trainers() -> None:
+    transformers = pytest.importorskip("transformers")
+    for name in ("linear", "cosine", "constant_with_warmup"):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+        theirs = transformers.get_scheduler(name, optimizer, num_warmup_steps=3, num_training_steps=20)
+        how = Optimizing(learning_rate=0.3, schedule=name.removesuffix("_with_warmup"), warmup_steps=3)  # type: ignore[arg-type]
+        for step in range(20):
+            assert math.isclose(optimizer.param_groups[0]["lr"], rate(how, step, 20), abs_tol=1e-12)
+            optimizer.step()
+            theirs.step()
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_row() -> None:
+    loop = looped("dpo")
+    rows = list(loop.terms[0].source.rows)  # type: ignore[attr-defined]
+    marked = int(rows[5].rendered.replies[0][0].ids[-1])
+    with torch.no_grad():
+        for weight in loop.policy.engine.parameters():
+            if weight.shape[0] == 128:
+                weight[marked] = torch.nan
+    before = bits(loop)
+    with pytest.raises(
+        RunError, match=r"the loss of step 1 is not a finite number; found nan, from .*row \d"
+    ):
+        loop.advance()
+    assert bits(loop) == before or all(
+        np.array_equal(one, other, equal_nan=True)
+        for one, other in zip(
+            np.frombuffer(before, np.float32), np.frombuffer(bits(loop), np.float32), strict=True
+        )
+    )
+
+
+def test_a_step_that_runs_out_of_memory_is_redone_in_smaller_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, tight = looped("dpo"), looped("dpo")
+    tight.budget = 1000
+    forward = LogProbs.forward
+
+    def small(self: LogProbs, *, layout: Any, **given: Any) -> Any:
+        if self is tight.policy.engine and layout.ids.numel() > 60:
+            raise torch.OutOfMemoryError("nothing is left of 1 GiB")
+        return forward(self, layout=layout, **given)
+
+    monkeypatch.setattr(LogProbs, "forward", small)
+    one, other = plain.advance(), tight.advance()
+    assert math.isclose(one.loss, other.loss, rel_tol=1e-5)
+    assert tight.budget < 1000
+    assert "ran out of memory with micro-batches of 1,000 tokens" in tight.said[0]
+
+
+def test_what_cannot_be_made_smaller_says_what_could(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = looped("dpo")
+
+    def never(self: LogProbs, **given: Any) -> Any:
+        raise torch.OutOfMemoryError("nothing is left")
+
+    monkeypatch.setattr(LogProbs, "forward", never)
+    with pytest.raises(RunError, match=r"the memory does not suffice for step 1.*micro_tokens"):
+        loop.advance()
+
+
+def test_a_moving_reference_follows_and_is_resumed(tmp_path: Path) -> None:
+    def made() -> tuple[Loop, Moving]:
+        loop = looped("dpo")
+        moving = Moving(loop.policy.engine, every=2, mixup=0.6)
+        loop.terms[0].task = Task(objectives.dpo, reference=moving.logps)
+        return loop, moving
+
+    loop, moving = made()
+    told: list[Mapping[str, float]] = []
+    fit(loop, [Recorder(1, 2.75, told.append), moving])
+    assert math.isclose(told[0]["loss"], math.log(2), rel_tol=1e-6)
+    half, follows = made()
+    hooks: list[Any] = [follows]
+    hooks.append(Saver(Checkpoints(tmp_path), 3, hooks=hooks))
+    for _ in range(3):
+        done = half.advance()
+        for hook in hooks:
+            hook.after(half, done)
+    again, other = made()
+    held = Checkpoints(tmp_path)
+    restore(again, held.load(3), held.load_own(3), [other, hooks[1]])
+    fit(again, [other])
+    assert bits(again) == bits(loop)
+    ours, theirs = moving.engine.model.state_dict(), other.engine.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_held_out_rows_are_looked_at_before_and_after() -> None:
+    loop, told = looped("dpo", steps=4), list[Mapping[str, float]]()
+    batch = Rows(rows_for(CARDS["dpo"], 5, seed=9), batch_size=5).of(range(5))
+    fit(loop, [Evaluator(batch, 3, told.append)])
+    assert [row["step"] for row in told] == [0, 3, 4]
+    assert {"eval_loss", "eval_rewards/margins"} <= set(told[0])
+
+
+def test_a_checkpoint_of_a_run_of_another_length_is_refused(tmp_path: Path) -> None:
+    fit(looped("sft", steps=2), [Saver(Checkpoints(tmp_path), 0)])
+    held = Checkpoints(tmp_path)
+    with pytest.raises(RunError, match=r"another length.*found 6 steps"):
+        restore(looped("sft", steps=6), held.load(2), held.load_own(2))
+
+
+def test_a_disk_that_is_full_does_not_end_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any, **more: Any) -> Any:
+        raise RunError("writing failed; found 'No space left on device'; accepted: room; to do: free space.")
+
+    checkpoints = Checkpoints(tmp_path)
+    monkeypatch.setattr(Checkpoints, "save", full)
+    loop = looped("sft", steps=2)
+    fit(loop, [Saver(checkpoints, 1)])
+    assert loop.step == 2
+    assert "no checkpoint of step 1: writing failed" in loop.said[0]
+
+
+def test_mismatched_replies_stand_behind_the_prompt_of_another_row() -> None:
+    given: Sequence[Prepared] = rows_for(CARDS["kto"], 7)
+    rows = Rows(given, batch_size=7, companions=("mismatched",))
+    batch = rows.of(range(7))
+    for own, other in zip(batch.rows, batch.companions["mismatched"].rows, strict=True):
+        (leaf,), (moved,) = own.rendered.replies[0], other.rendered.replies[0]
+        assert other.rendered.prompt is not own.rendered.prompt
+        assert any(other.rendered.prompt is one.rendered.prompt for one in given)
+        tail = leaf.ids[len(own.rendered.prompt) :]
+        assert moved.ids[len(other.rendered.prompt) :].tolist() == tail.tolist()
+        assert [moved.ids[a:b].tolist() for a, b in moved.spans] == [
+            leaf.ids[a:b].tolist() for a, b in leaf.spans
+        ]

@@ -1,0 +1,277 @@
+"""Every recipe is carried out, and leaves what it says it leaves."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from concord.errors import CapabilityError, InputError, RunError
+from concord.recipes import offline_methods, read_recipe
+from concord.run import Run
+from concord.train import Loop, train, training
+from concord.train.export import Checked, Exported
+from tests.train import homes
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+
+
+class Heard:
+    """Keeps all that is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.rows: list[Mapping[str, float]] = []
+        self.begun: list[tuple[int, int]] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def progress(self, what: str, done: int, share: float | None) -> None:
+        assert share is None or 0 <= share <= 1
+
+    def begin(self, steps: int, *, done: int = 0) -> None:
+        self.begun.append((steps, done))
+
+    def row(self, row: Mapping[str, float]) -> None:
+        self.rows.append(row)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models and data that all tests share."""
+    folder = tmp_path_factory.mktemp("training")
+    homes.home(folder / "model")
+    homes.home(folder / "teacher", seed=5)
+    homes.home(folder / "older", seed=6)
+    for make in (homes.pairs, homes.demonstrations, homes.labels, homes.ratings, homes.steps):
+        make(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of its own for each test, and no process beside it: the trial there has tests of its own."""
+    monkeypatch.setenv("CONCORD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(training, "check_export", _looked_at)
+
+
+def _looked_at(exported: Exported, *given: Any, **more: Any) -> Checked:
+    assert (exported.folder / "tokenizer.json").is_file()
+    return Checked(weights=len(exported.sums))
+
+
+_DATA = {
+    "demonstration": "demonstrations",
+    "comparison": "pairs",
+    "judgement": "labels",
+    "rating": "ratings",
+    "steps": "steps",
+}
+
+
+def asked(method: str, place: Path, tmp_path: Path, **settings: Any) -> Any:
+    """A recipe of a few steps on the data that the method learns from."""
+    from concord.train.methods import asked_of, rows_wanted
+
+    given: dict[str, Any] = {"method": method, "model": str(place / "model"), "data": "?"}
+    streams = {
+        "teacher": str(place / "teacher"),
+        "teacher_ref": str(place / "older"),
+        "target_data": [str(place / "demonstrations.jsonl")],
+        "pretrain_data": [str(place / "demonstrations.jsonl")],
+    }
+    for name in _needed(method):
+        given[name] = streams[name]
+    _, terms = asked_of(read_recipe(given))
+    given["data"] = str(place / f"{_DATA[rows_wanted(terms).kinds[0]]}.jsonl")
+    usual = {
+        "runs": str(tmp_path / "runs"),
+        "max_steps": 3,
+        "batch_size": 3,
+        "logging_steps": 1,
+        "samples": 1,
+    }
+    return read_recipe({**given, **usual, "learning_rate": 1e-3, "warmup_ratio": 0.0, **settings})
+
+
+def _needed(method: str) -> list[str]:
+    from concord.recipes.methods import wants_of
+
+    wants = wants_of(method)
+    inputs = set(wants.inputs)
+    needed = [name for name in ("teacher", "teacher_ref") if name in inputs]
+    needed += ["target_data"] if "target" in inputs else []
+    return needed + (["pretrain_data"] if "pretrain" in wants.streams else [])
+
+
+@pytest.mark.parametrize("method", offline_methods())
+def test_every_recipe_runs_and_leaves_a_model(method: str, place: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    recipe = asked(method, place, tmp_path, eval_share=0.3)
+    folder = train(recipe, watch=heard)
+    assert folder is not None
+    run = Run(folder)
+    assert run.status().state == "finished"
+    rows = [row for row in run.read_metrics() if "loss" in row]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    before, after = (load_file(home / "model.safetensors") for home in (place / "model", folder / "model"))
+    shared = before.keys() & after.keys()
+    assert shared
+    assert any(not torch.equal(before[name], after[name]) for name in shared)
+    assert {"prepared.json", "report.html", "resolved.json"} <= {path.name for path in folder.iterdir()}
+    assert heard.begun == [(3, 0)]
+
+
+def test_what_was_stopped_goes_on_to_the_same_end(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"max_steps": 6, "eval_share": 0.3}
+    whole = train(asked("dpo", place, tmp_path / "whole", **given))
+    advance = Loop.advance
+
+    def until_third(loop: Loop) -> Any:
+        done = advance(loop)
+        loop.stopping = done.step == 3
+        return done
+
+    monkeypatch.setattr(Loop, "advance", until_third)
+    heard = Heard()
+    half = train(asked("dpo", place, tmp_path / "half", **given), watch=heard)
+    assert half is not None
+    assert whole is not None
+    assert Run(half).status().state == "stopped"
+    assert "Stopped after step 3. The same command with --resume goes on." in heard.lines
+    monkeypatch.setattr(Loop, "advance", advance)
+    with pytest.raises(RunError, match=r"has begun already; found a checkpoint of step 3.*--resume"):
+        train(asked("dpo", place, tmp_path / "half", **given))
+    again = Heard()
+    assert train(asked("dpo", place, tmp_path / "half", **given), resume=True, watch=again) == half
+    assert again.begun == [(6, 3)]
+    assert (half / "model" / "model.safetensors").read_bytes() == (
+        whole / "model" / "model.safetensors"
+    ).read_bytes()
+    timed = ("tokens_per_second", "rows_per_second", "step_time", "memory_mb")
+    first, second = (
+        [{k: v for k, v in row.items() if k not in timed} for row in Run(one).read_metrics()]
+        for one in (whole, half)
+    )
+    assert first == second
+
+
+def test_a_finished_run_is_not_done_again(place: Path, tmp_path: Path) -> None:
+    first = train(asked("sft", place, tmp_path))
+    heard = Heard()
+    assert train(asked("sft", place, tmp_path), watch=heard) == first
+    assert heard.lines == [f"This run has finished before: {first}"]
+
+
+def test_an_adapter_is_trained_and_its_reference_is_the_model_below(place: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    folder = train(asked("dpo", place, tmp_path, train="lora", lora_r=2), watch=heard)
+    assert folder is not None
+    assert (folder / "model" / "adapter_model.safetensors").is_file()
+    assert "reference: the model below the fresh adapter" in heard.text
+    # A second stage stands on the first, and its reference is the adapter it came with.
+    again = Heard()
+    stage = asked("dpo", place, tmp_path, train="lora", model={"run": folder.name}, seed=2)
+    train(stage, watch=again)
+    assert "reference: the model with the adapter it came with" in again.text
+    assert again.rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+
+
+def test_a_run_stands_where_a_path_may_stand(place: Path, tmp_path: Path) -> None:
+    first = train(asked("sft", place, tmp_path))
+    assert first is not None
+    heard = Heard()
+    recipe = asked("dpo", place, tmp_path, model={"run": first.name}, reference=str(place / "model"))
+    train(recipe, watch=heard)
+    assert f"reference: {place / 'model'}" in heard.text
+    assert heard.rows[0]["rewards/margins"] != 0
+
+
+def test_values_of_the_reference_that_the_data_bring_are_taken(place: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (place / "pairs.jsonl").read_text().splitlines()]
+    for row in rows:
+        row |= {"ref_chosen_logps": -20.0, "ref_rejected_logps": -10.0}
+    file = homes.written(tmp_path / "told.jsonl", rows)
+    heard = Heard()
+    train(asked("dpo", place, tmp_path, data=str(file)), watch=heard)
+    assert "reference: its values are columns of the data" in heard.text
+    assert heard.rows[0]["logps/ref_chosen"] == -20.0
+    assert heard.rows[0]["logps/ref_rejected"] == -10.0
+
+
+def test_a_moving_reference_moves(place: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    train(asked("dpo", place, tmp_path, reference_sync_steps=1, reference_mixup=1.0), watch=heard)
+    # Where it is the policy itself at every step, the loss stays ln 2.
+    assert [round(row["loss"], 4) for row in heard.rows] == [0.6931] * 3
+
+
+def test_bfloat16_comes_back_as_bfloat16(place: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    half = AutoModelForCausalLM.from_pretrained(place / "model", dtype=torch.bfloat16)
+    half.save_pretrained(tmp_path / "half")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "half" / name).write_bytes((place / "model" / name).read_bytes())
+    folder = train(asked("sft", place, tmp_path, model=str(tmp_path / "half")))
+    assert folder is not None
+    assert {one.dtype for one in load_file(folder / "model" / "model.safetensors").values()} == {
+        torch.bfloat16
+    }
+
+
+def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(place: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    assert train(asked("dpo", place, tmp_path), dry_run=True, watch=heard) is None
+    assert "rows: 10 to train on" in heard.text
+    assert "steps: 3 in " in heard.text
+    assert "memory at the peak" in heard.text
+    assert "time: " in heard.text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_missing_is_said(place: Path, tmp_path: Path) -> None:
+    first = asked("sft", place, tmp_path, data=str(place / "steps.jsonl"))
+    with pytest.raises(InputError):
+        train(first)
+    with pytest.raises(CapabilityError, match="has no model yet"):
+        train(asked("sft", place, tmp_path, model={"run": "sft"}))
+
+
+OWN = """
+from torch.nn.functional import logsigmoid
+from concord.tensors import PerPair, ReferencedPairs
+
+
+def mine(pairs: ReferencedPairs, *, beta: float = 0.2) -> PerPair:
+    \\"\\"\\"One's own.
+
+    loss = -log sigmoid(beta h)
+
+    paper: none
+    beta: steepness
+    \\"\\"\\"
+    return -logsigmoid(beta * pairs.margin)
+"""
+
+
+def test_a_function_of_ones_own_is_an_objective(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_losses.py").write_text(OWN.replace("\\", ""))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = {"data": str(place / "pairs.jsonl"), "model": str(place / "model"), "runs": str(tmp_path / "runs")}
+    short = {"max_steps": 2, "batch_size": 3, "logging_steps": 1, "samples": 0, "learning_rate": 1e-3}
+    heard = Heard()
+    train(read_recipe({"method": "own_losses:mine", "beta": 0.3, **data, **short}), watch=heard)
+    assert heard.rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
