@@ -106,7 +106,7 @@ TERMS: dict[str, list[tuple[float, str, str, str]]] = {
     "dr_grpo": [(1, "ppo_clip", "fixed_length_mean", "samples")],
     "dapo": [(1, "ppo_clip", "token_mean", "samples")],
     "gspo": [(1, "gspo_clip", "sequence_mean", "samples")],
-    "chain_of_hindsight": [(1, "sft", "token_mean", "samples"), (0.01, "sft", "token_mean", "pretrain")],
+    "chain_of_hindsight": [(1, "sft", "token_mean", "hindsight"), (0.01, "sft", "token_mean", "pretrain")],
     "mah_dpo": [(1, "dpo", "group_mean", "pairs")],
     "red_instruct": [(1, "safe_align", "label_sum", "replies")],
     "dckd": [

@@ -552,7 +552,7 @@ def test_an_unknown_method_is_met_with_the_nearest() -> None:
 def test_a_missing_stream_is_named() -> None:
     tokens, _ = tokens_of([2, 3])
     with pytest.raises(ValueError, match="no stream 'pretrain' for sft"):
-        ob.method_loss(ob.find_method("chain_of_hindsight"), {"samples": tokens}, resolve=resolve)
+        ob.method_loss(ob.find_method("chain_of_hindsight"), {"hindsight": tokens}, resolve=resolve)
 
 
 def test_a_weighted_sum_is_the_sum_of_its_terms() -> None:

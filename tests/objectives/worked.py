@@ -871,10 +871,10 @@ def completion_only(x: Inputs, p: Inputs) -> Outputs:
 def chain_of_hindsight(x: Inputs, p: Inputs) -> Outputs:
     tokens = Tokens.from_padded(mask=t(x["loss_mask"]).bool(), logp=t(x["token_logps"]))
     text = Tokens.from_padded(mask=torch.ones(1, 2, dtype=torch.bool), logp=t([x["pretrain_token_logps"]]))
-    streams = {"samples": tokens, "pretrain": text}
+    streams = {"hindsight": tokens, "pretrain": text}
     total = ob.method_loss(ob.find_method("chain_of_hindsight"), streams, resolve=resolve)
     parts = {k: ob.token_mean(ob.sft(v), v) for k, v in streams.items()}
-    return {"hf_loss": parts["samples"], "pt_loss": parts["pretrain"], "total": total}
+    return {"hf_loss": parts["hindsight"], "pt_loss": parts["pretrain"], "total": total}
 
 
 @works("topk_exact_kl_baichuan")

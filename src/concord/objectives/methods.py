@@ -188,7 +188,7 @@ METHODS: Mapping[str, Method] = {
         summary="Imitate replies behind words that say how good they are; ask for good ones afterwards.",
         paper="Liu et al. 2023, arXiv 2302.02676",
         terms=(
-            Term(objective="sft", reduction="token_mean"),
+            Term(objective="sft", reduction="token_mean", on="hindsight"),
             Term(objective="sft", reduction="token_mean", weight=0.01, on="pretrain"),
         ),
         minimises="forward KL of p(reply | feedback)",

@@ -154,6 +154,10 @@ class Settings(BaseModel):
         _DATA, "stop", "What a row that cannot be read does: stop all, or be left out and counted."
     )
 
+    label_threshold: _Number | None = _set(
+        _DATA, None, "The score from which a reply counts as good, where scores become labels."
+    )
+
     on_long: Literal["error", "drop", "prompt-left", "reply-right"] = _set(
         _TOKENS, "error", "What becomes of longer rows: an error, left out, or cut at one end."
     )

@@ -1,9 +1,10 @@
-"""Building data: what makes a generated instruction new, and the edits from one text to another.
+"""Building data: what makes a generated instruction new, edits from one text to another, hindsight.
 
 The text form of edits stays in its module: `edits.serialise`, `edits.parse`.
 """
 
 from concord.synth.edits import Edit, EditChain, apply_edits, edit_chain
+from concord.synth.hindsight import BAD, GOOD, hindsight
 from concord.synth.novelty import (
     NoveltyPool,
     RougeL,
@@ -15,6 +16,8 @@ from concord.synth.novelty import (
 )
 
 __all__ = [
+    "BAD",
+    "GOOD",
     "Edit",
     "EditChain",
     "NoveltyPool",
@@ -22,6 +25,7 @@ __all__ = [
     "Similar",
     "apply_edits",
     "edit_chain",
+    "hindsight",
     "instruction_problems",
     "is_novel",
     "most_similar",

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from concord.data import Limit
+from concord.data import Audit, AuditSettings, Limit, audit
 from concord.data.shards import Lengths
 from concord.engine import Line, LogProbs, Reference, start
 from concord.engine.forest import PRICE
@@ -22,7 +23,7 @@ from concord.tensors import PerToken
 from concord.train.data import Loaded, LoadSettings, Progress, Wanted, load_rows, open_data
 from concord.train.fit import Term
 from concord.train.hooks import Moving
-from concord.train.methods import Asked, rows_wanted, stream_of
+from concord.train.methods import Asked, build_of, rows_wanted, stream_of
 from concord.train.models import Sizes, Trainee, model_path, opened
 from concord.train.ranks import Ranks
 from concord.train.references import check, initial, primed, told_values
@@ -33,6 +34,7 @@ __all__ = [
     "Assembled",
     "Assembling",
     "Material",
+    "audited",
     "load_material",
     "renderer_of",
     "sizes_of_rows",
@@ -76,7 +78,13 @@ def load_material(
 ) -> Material:
     """Prepare all rows that the terms of a method learn from."""
     limit = Limit(recipe.max_length, recipe.on_long, ("concord", "train", recipe.method))
-    how = LoadSettings(limit=limit, eval_share=recipe.eval_share, seed=recipe.seed)
+    how = LoadSettings(
+        limit=limit,
+        eval_share=recipe.eval_share,
+        seed=recipe.seed,
+        threshold=recipe.label_threshold,
+        build=build_of(list(asked)),
+    )
     files, held_out = list(recipe.data), list(recipe.eval_data)
     data = open_data(files, held_out, mapping=recipe.map, on_bad_row=recipe.on_bad_row)
     main = load_rows(
@@ -112,6 +120,16 @@ def _own_data(recipe: Recipe, asked: Sequence[Asked]) -> dict[str, tuple[str, ..
                 explain(wrong, found=Said("none"), accepted="files of demonstrations", do=do)
             )
     return found
+
+
+def audited(recipe: Recipe) -> Audit:
+    """What is in the data, and what is wrong with it; near duplicates, which take long, are left out."""
+    opened = open_data(list(recipe.data), list(recipe.eval_data), mapping=recipe.map, on_bad_row="skip")
+    sides = {"train": opened.train, "held_out": opened.held_out}
+    return audit(
+        {name: chain.from_iterable(side) for name, side in sides.items() if side},
+        settings=AuditSettings(near=False, max_length=None, seed=recipe.seed),
+    )
 
 
 # --- sizes ------------------------------------------------------------------------------------------------
@@ -230,7 +248,7 @@ class Assembling:
             told=lambda done, total: self.progress("reference values", done * _CHUNK, done / total),
         )
         self.said.append(
-            f"reference: {reference.computed:,} rows computed, {reference.read:,} were kept from before"
+            f"reference: {reference.computed:,} replies computed, {reference.read:,} kept from before"
         )
         if recipe.reference in (None, "initial"):
             with trainee.precision():

@@ -59,7 +59,10 @@ class Batch:
     # --- what the engine lays out -------------------------------------------------------------------------
 
     def lines(self, marks: Marks = "none") -> list[Line]:
-        """What the engine is to lay out: all replies, counted from 0; those of companions follow."""
+        """What the engine is to lay out: all replies, counted from 0; those of companions follow.
+
+        Where marks are scored nothing is to be predicted, so the head that speaks has nothing to do.
+        """
         made: list[Line] = []
         number = 0
         for batch in (self, *self.companions.values()):
@@ -69,7 +72,8 @@ class Batch:
                     last = len(leaves) - 1
                     for place, leaf in enumerate(leaves):
                         where = _marked(row, leaf, marks, last=place == last)
-                        made.append(Line(leaf.ids, leaf.spans, number, where))
+                        spans = leaf.spans if marks == "none" else _NO_SPANS
+                        made.append(Line(leaf.ids, spans, number, where))
                     number += 1
         return made
 
@@ -169,7 +173,7 @@ def _worth(row: Prepared) -> list[float]:
             raise AssertionError(other)
 
 
-_NO_MARKS = np.zeros(0, np.int64)
+_NO_MARKS, _NO_SPANS = np.zeros(0, np.int64), np.zeros((0, 2), np.int64)
 
 
 def _marked(row: Prepared, leaf: Any, marks: Marks, *, last: bool) -> Any:

@@ -32,6 +32,7 @@ from concord.types import JSON, Item
 
 __all__ = [
     "KEY",
+    "Build",
     "LoadSettings",
     "Loaded",
     "Opened",
@@ -44,6 +45,9 @@ __all__ = [
 
 KEY = "rows.json"
 """The file of a folder of loaded rows that says what they were made of, and what became of the data."""
+
+Build: TypeAlias = Callable[[Item], Iterable[Item]]
+"""Makes items of an item: a function that can be named."""
 
 Progress: TypeAlias = Callable[[str, int, float | None], None]
 """Told which side is prepared (train or held_out), how many rows are, and the share of the data read."""
@@ -128,14 +132,15 @@ class LoadSettings:
     """How rows are made. What each does is said where it is done.
 
     `eval_share` of the prompts is held out, drawn by `seed`, with all rows that ask the same. `threshold` is
-    the score from which a reply counts as good, where scores become labels. `workers` render beside this
-    process.
+    the score from which a reply counts as good, where scores become labels. `build` makes other items of each
+    that can be used. `workers` render beside this process.
     """
 
     limit: Limit | None = None
     eval_share: float = 0.0
     seed: int = 0
     threshold: float | None = None
+    build: Build | None = None
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -205,9 +210,8 @@ class _Loading:
 
     def key(self) -> str:
         """A digest of all that decides the rows."""
-        settings = {
-            name: one for name, one in asdict(self.settings).items() if name not in ("limit", "workers")
-        }
+        own = {"eval_share": self.settings.eval_share, "seed": self.settings.seed}
+        settings = {**own, "threshold": self.settings.threshold, "build": _name(self.settings.build)}
         limit = self.settings.limit
         return store.key(
             "train rows",
@@ -262,6 +266,8 @@ class _Loading:
         usable = Usable(self._items(side, readings), self.wanted, threshold=self.settings.threshold)
         skip, shared = readings[0].on_bad_row == "skip", side == _HELD_OUT and not self.data.held_out
         rows = self._with_step_ends(usable, skip=skip) if "steps" in self.wanted.kinds else iter(usable)
+        if self.settings.build is not None:
+            rows = chain.from_iterable(map(self.settings.build, rows))
         first = next(rows, None)
         if first is None:
             if shared:
@@ -360,6 +366,10 @@ class _Loading:
         told = [*(note for reading in own for note in reading.notes), *usable.notes]
         told += [f"{rows_said(count)} {what}" for what, count in numbers.items() if count]
         self.notes += [f"{side}: {one}" for one in told]
+
+
+def _name(build: Build | None) -> str:
+    return "" if build is None else f"{build.__module__}:{build.__qualname__}"
 
 
 def _read(readings: Iterable[Reading]) -> float | None:

@@ -16,11 +16,12 @@ from concord.objectives.contract import Card, check_objective
 from concord.recipes import Recipe
 from concord.recipes.reading import informed
 from concord.render import Rendered
-from concord.train.data import Wanted, wanted
+from concord.synth import hindsight
+from concord.train.data import Build, Wanted, wanted
 from concord.types import Preference, Shown
 from concord.views import Kind
 
-__all__ = ["Asked", "View", "asked_of", "imported", "rows_wanted", "stream_of"]
+__all__ = ["Asked", "View", "asked_of", "build_of", "imported", "rows_wanted", "stream_of"]
 
 View: TypeAlias = Callable[[Prepared], Prepared]
 """Which part of a row a term of a loss learns from."""
@@ -110,6 +111,8 @@ class _Stream:
     view: View | None = None
     kinds: tuple[Kind, ...] = ()
     """The rows that all of the data must be, where the stream shows a part of them."""
+    build: Build | None = None
+    """What is made of each item before it is rendered, where it is not learned from as it is."""
     setting: str = ""
     """The setting that names data of its own."""
 
@@ -121,6 +124,7 @@ _STREAMS: Mapping[str, _Stream] = {
     "rejected_logits": _Stream(_side(better=False), _PAIR),
     # The rejected replies are those that the student sampled.
     "sampled_logits": _Stream(_side(better=False), _PAIR),
+    "hindsight": _Stream(None, _PAIR, hindsight),
     "pretrain": _Stream(setting="pretrain_data"),
 }
 
@@ -137,3 +141,8 @@ def rows_wanted(asked: list[Asked]) -> Wanted:
         if kinds := stream_of(one.stream).kinds:
             return Wanted(kinds=kinds, by=one.card.name)
     return wanted(main[0].card)
+
+
+def build_of(asked: list[Asked]) -> Build | None:
+    """What is made of each item for a method, if anything is."""
+    return next((made for one in asked if (made := stream_of(one.stream).build) is not None), None)

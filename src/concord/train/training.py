@@ -9,12 +9,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.utils import logging
 
 from concord import wire
 from concord.durable import write_json
-from concord.engine import LocalPolicy
-from concord.errors import ConcordError, NotFoundError, RecipeError, RunError, Said, explain
+from concord.engine import LocalPolicy, LogProbs
+from concord.errors import CapabilityError, ConcordError, NotFoundError, RecipeError, RunError, Said, explain
 from concord.manifest import build_manifest, hash_file, hash_tree, manifest_differences
 from concord.messages import Prompt
 from concord.recipes import Recipe
@@ -26,6 +27,7 @@ from concord.train.assembling import (
     Assembled,
     Assembling,
     Material,
+    audited,
     load_material,
     renderer_of,
     sizes_of_rows,
@@ -130,6 +132,7 @@ class _Work:
         if run is not None:
             said = {"notes": list(material.notes), "counts": _counts(material)}
             write_json(home / "prepared.json", said)
+            self._audit(home)
         plan = self._planned(material)
         trainee, made, loop = self._loop(material, plan)
         if run is not None and latest is None:
@@ -237,6 +240,16 @@ class _Work:
     def _sharding(self) -> Sharding:
         return "fsdp" if self.ranks.count > 1 and self.recipe.sharding == "fsdp" else "ddp"
 
+    def _audit(self, home: Path) -> None:
+        """Keep what an audit finds in the data, and say what is grave."""
+        if (home / "audit.json").exists():
+            return
+        found = audited(self.recipe)
+        write_json(home / "audit.json", wire.to_json(found))
+        for one in found.findings:
+            if one.severity != "note":
+                self.watch.say(f"audit, {one.severity}: {one.title}. To do: {one.do}")
+
     def _steps(self, rows: int) -> tuple[int, int]:
         """How many steps, and how many rows in all; no bound of rows where steps are what was asked for."""
         recipe = self.recipe
@@ -323,9 +336,20 @@ class _Work:
         )
         # References are computed by now: of weights that are sharded none can be.
         outer = wrapped(trainee.engine, self.ranks, self._sharding)
+        if recipe.compile:
+            outer = self._compiled(trainee.engine)
         policy = Policy(trainee.engine, outer, trainee.precision, self.ranks)
         optimizer = adamw(trainee.engine, how)
         return trainee, made, Loop(policy, made.terms, optimizer, how, steps=steps, budget=plan.budget)
+
+    def _compiled(self, engine: LogProbs) -> nn.Module:
+        """The engine, compiled as a whole."""
+        if self.ranks.count > 1:
+            wrong, found = "several processes do not train a compiled model here", Said("compile")
+            do = "leave compile out, or train in one process"
+            raise CapabilityError(explain(wrong, found=found, accepted="one of both", do=do))
+        made: Any = torch.compile(engine)
+        return made
 
     def _hooks(
         self, run: Run | None, checkpoints: Checkpoints, loop: Loop, made: Assembled, trainee: Trainee
