@@ -8,18 +8,28 @@ import sys
 from pathlib import Path
 
 import benchmarks
-from benchmarks.record import HELPERS, show, write
+from benchmarks.record import HELPERS, Findings, show, write
+from benchmarks.train_work import WORKLOADS
 from concord.errors import InputError, explain, nearest
 
-__all__ = ["main", "names"]
+__all__ = ["main", "measured", "names"]
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def names() -> list[str]:
-    """The benchmarks there are: modules of this folder with a function `measure`."""
-    found = (module.name for module in pkgutil.iter_modules(benchmarks.__path__))
-    return sorted(name for name in found if name not in HELPERS)
+    """The benchmarks there are: modules of this folder with a function `measure`; of `train`, workloads."""
+    found = {module.name for module in pkgutil.iter_modules(benchmarks.__path__)}
+    return sorted(found - {*HELPERS, "train"}) + list(WORKLOADS)
+
+
+def measured(name: str, *, quick: bool) -> Findings:
+    """What one of them finds."""
+    if name in WORKLOADS:
+        from benchmarks import train
+
+        return train.measure(name, quick=quick)
+    return importlib.import_module(f"benchmarks.{name}").measure(quick=quick)
 
 
 def main() -> None:
@@ -40,7 +50,7 @@ def main() -> None:
                 str(InputError(explain(wrong, found=name, accepted=nearest(name, known), do=do)))
             )
     for name in given.names or known:
-        findings = importlib.import_module(f"benchmarks.{name}").measure(quick=given.quick)
+        findings = measured(name, quick=given.quick)
         show(findings)
         if not given.quick:
             command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])

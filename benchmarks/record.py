@@ -1,8 +1,9 @@
 """What a benchmark found, as a table on the terminal and as JSON beside the others."""
 
 import importlib.metadata
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -16,7 +17,7 @@ from concord.manifest import build_manifest
 
 __all__ = ["HELPERS", "Findings", "Row", "alternated", "rates", "show", "write"]
 
-HELPERS = ("__main__", "record", "rows")
+HELPERS = ("__main__", "record", "rows", "train_ours", "train_peer", "train_run", "train_work")
 """The modules of this folder that are no benchmarks."""
 
 Row = Mapping[str, str | int | float]
@@ -24,12 +25,16 @@ Row = Mapping[str, str | int | float]
 
 @dataclass(frozen=True)
 class Findings:
-    """A title, tables by name (each a list of rows with the same columns), what was set, and what to know."""
+    """A title, tables by name (each a list of rows with the same columns), what was set, and what to know.
+
+    `summary` is printed last, as a line of JSON for scripts.
+    """
 
     title: str
     tables: Mapping[str, Sequence[Row]]
     settings: Mapping[str, Any]
     notes: Sequence[str] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def alternated(candidates: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -72,6 +77,8 @@ def show(findings: Findings) -> None:
         console.print(table)
     for note in findings.notes:
         console.print(f"- {note}")
+    if findings.summary:
+        print(json.dumps(findings.summary), flush=True)
 
 
 def write(path: Path, findings: Findings, *, command: str) -> None:
@@ -87,6 +94,7 @@ def write(path: Path, findings: Findings, *, command: str) -> None:
         "settings": dict(findings.settings),
         "tables": {name: [dict(row) for row in rows] for name, rows in findings.tables.items()},
         "notes": list(findings.notes),
+        **({"summary": dict(findings.summary)} if findings.summary else {}),
     }
     path.parent.mkdir(exist_ok=True)
     write_json(path, kept)

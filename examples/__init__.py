@@ -1,0 +1,1 @@
+"""Methods written out flat, each in one file that is read from top to bottom."""
