@@ -26,14 +26,12 @@ from concord.render.records import Leaf, Rendered
 from concord.store import Store
 from concord.tensors import PerPair, ReferencedRanked
 from concord.train import Batch, Loop, Optimizing, Policy, Stepped, Task, Term, adamw, fit
+from concord.train.forecast import BUDGETS
 from concord.train.references import primed
 from concord.train.source import longest_of
 from concord.types import Label, Preference, Ranks, Shown
 
 __all__ = ["run_ours"]
-
-BUDGETS = {"cpu": 4096, "cuda": 16_384}
-"""Tokens of a micro-batch: what the loop takes where nothing else is asked for."""
 
 
 def neighbours(ranked: ReferencedRanked, *, beta: float = 0.1) -> PerPair:

@@ -408,7 +408,7 @@ def test_metrics_of_shown_tokens() -> None:
     metrics = ob.nll_metrics(tokens)
     assert metrics["nll_loss"].mean.item() == pytest.approx(-tokens.logp.mean().item())
     assert metrics["nll_sequence"].mean.item() == pytest.approx(-tokens.logp.sum().item() / 2)
-    assert metrics["num_tokens"].sum.item() == 5
+    assert metrics["length"].sum.item() == 5
 
 
 def test_a_tie_is_half_right() -> None:

@@ -329,13 +329,22 @@ def test_plain_replies_are_text(given: Item, words: str) -> None:
     assert words in refused(renderer("chatml"), given)
 
 
-@pytest.mark.parametrize(
-    "prompt", [Prompt((), plain=True), Prompt((Message("user", ""),), plain=True), Prompt((), tokens=())]
-)
-def test_a_reply_that_nothing_comes_before_is_refused(prompt: Prompt) -> None:
-    assert "no token comes before the reply" in refused(renderer("chatml"), item(prompt, "Once"))
-    if prompt.tokens is None:
-        assert show(renderer("base"), item(prompt, "Once")) == ["<|begin|>[[Once<|end|>]]"]
+@pytest.mark.parametrize("prompt", [Prompt((), plain=True), Prompt((Message("user", ""),), plain=True)])
+def test_of_a_text_that_nothing_comes_before_the_first_token_is_the_prompt(prompt: Prompt) -> None:
+    row = only(renderer("chatml"), item(prompt, "Once more"))
+    ((leaf,),) = row.replies
+    text = renderer("chatml").decode(leaf.ids.tolist())
+    assert (text, leaf.spans.tolist()) == (f"Once more{STOP}", [[1, len(leaf.ids)]])
+    assert row.prompt.tolist() == leaf.ids[:1].tolist()
+    assert show(renderer("base"), item(prompt, "Once")) == ["<|begin|>[[Once<|end|>]]"]
+    assert "no token comes before the reply" in refused(renderer("chatml"), item(prompt, ""))
+
+
+@pytest.mark.parametrize("prompt", [Prompt((), plain=True), Prompt((), tokens=())])
+def test_replies_that_nothing_comes_before_are_not_told_apart(prompt: Prompt) -> None:
+    assert "no token comes before the reply" in refused(renderer("chatml"), item(prompt, "Once", "Twice"))
+    if prompt.tokens is not None:
+        assert "no token comes before the reply" in refused(renderer("chatml"), item(prompt, "Once"))
 
 
 @pytest.mark.parametrize("family", ["chatml", "base in pieces"])

@@ -22,6 +22,7 @@ from concord.objectives.contract import describe
 from concord.render.fit import TooLongError
 from concord.render.renderer import Renderer
 from concord.store import Store
+from concord.synth import MARK, hindsight
 from concord.train import data as train_data
 from concord.train.data import KEY, LoadSettings, Opened, Wanted, load_rows, open_data, wanted
 from concord.train.step_ends import STEP_ENDS
@@ -368,6 +369,128 @@ def test_scores_are_labels_by_a_threshold(tmp_path: Path, renderer: Renderer) ->
         open_data(rows), Wanted(kinds=("judgement",)), renderer, tmp_path / "rows", settings=how
     )
     assert len(loaded.shards) == 10
+
+
+def test_labels_are_counted_and_weighed(tmp_path: Path, renderer: Renderer) -> None:
+    rows = [{"prompt": f"{n} is it", "completion": "it was", "label": n % 4 == 0} for n in range(8)]
+    loaded = load_rows(open_data(rows), wanted(describe(ob.kto)), renderer, tmp_path / "rows")
+    counts: Any = loaded.counts["train"]
+    assert counts["labels"] == {"good": 2, "bad": 6}
+    assert loaded.notes[-1].startswith("train: 2 good and 6 bad replies, which weigh 2 to 6:")
+    one = [{**row, "label": True} for row in rows]
+    loaded = load_rows(open_data(one), wanted(describe(ob.bco)), renderer, tmp_path / "rows")
+    assert loaded.notes[-1].startswith("train: every reply is a good one")
+
+
+def test_what_a_method_advises_is_said_first(tmp_path: Path, renderer: Renderer) -> None:
+    aot = wanted(describe(ob.aot), batch_size=2)
+    loaded = load_rows(open_data(pairs(4)), aot, renderer, tmp_path / "rows")
+    assert loaded.notes == aot.advice
+
+
+def test_scores_are_brought_to_one_scale(tmp_path: Path, renderer: Renderer) -> None:
+    def rated(*scores: float | None) -> list[dict[str, Any]]:
+        return [
+            {"prompt": f"{n} is it", "completions": ["it", "is"], "scores": [score, 7.0]}
+            for n, score in enumerate(scores)
+        ]
+
+    opened = open_data(rated(1.0, 3.0, 5.0, None), rated(9.0))
+    loaded = load_rows(opened, wanted(describe(ob.reward_regression)), renderer, tmp_path / "rows")
+    assert loaded.held_out is not None
+    mean = 37 / 7
+    deviation = (sum((x - mean) ** 2 for x in (1, 3, 5, 7, 7, 7, 7)) / 7) ** 0.5
+
+    def scores(rows: Shards) -> list[list[float]]:
+        return [list(row.utilities.scores) for row in rows if isinstance(row.utilities, Ratings)]  # type: ignore[arg-type]
+
+    for found, given in (
+        (scores(loaded.shards), [[1, 7], [3, 7], [5, 7], [7]]),
+        (scores(loaded.held_out), [[9, 7]]),
+    ):
+        assert found == [pytest.approx([(one - mean) / deviation for one in row]) for row in given]
+    counts: Any = loaded.counts["train"]
+    assert counts["scores"] == pytest.approx({"mean": mean, "deviation": deviation})
+    said = f"a reward r stands for a score of {mean:g} + {deviation:g} r"
+    assert f"train: scores are brought to mean 0 and deviation 1: {said}" in loaded.notes
+    # Where replies are compared by their scores, these stay as they are.
+    loaded = load_rows(open_data(rated(1.0)), wanted(describe(ob.nca)), renderer, tmp_path / "rows")
+    assert scores(loaded.shards) == [[1.0, 7.0]]
+
+
+def test_scores_that_are_all_the_same_are_only_moved(tmp_path: Path, renderer: Renderer) -> None:
+    rows = [{"prompt": f"{n} is it", "completions": ["it", "is"], "scores": [0.1, 0.1]} for n in range(3)]
+    loaded = load_rows(open_data(rows), wanted(describe(ob.reward_regression)), renderer, tmp_path / "rows")
+    counts: Any = loaded.counts["train"]
+    assert counts["scores"] == pytest.approx({"mean": 0.1, "deviation": 1.0})
+    for row in loaded.shards:
+        assert isinstance(row.utilities, Ratings)
+        assert row.utilities.scores == pytest.approx((0, 0), abs=1e-12)
+
+
+def test_pairs_without_scores_stay_where_some_have_them(tmp_path: Path, renderer: Renderer) -> None:
+    scored = pairs(2, score_chosen=3.0, score_rejected=1.0)
+    rows = wanted(describe(ob.bradley_terry_scored))
+    file, folder = written(tmp_path / "a.jsonl", [*scored, *pairs(4)]), tmp_path / "rows"
+    loaded = load_rows(open_data([written(tmp_path / "b.jsonl", scored), file]), rows, renderer, folder)
+    told = [row.utilities.scores for row in loaded.shards if isinstance(row.utilities, Preference)]
+    assert told == [(3.0, 1.0)] * 4 + [None] * 4
+    assert loaded.notes[-1] == "train: 4 rows without scores, of which the rest is learned"
+    with pytest.raises(InputError, match=r"the data say nothing of scores, .* found 4 rows without"):
+        load_rows(open_data(pairs(4)), rows, renderer, folder)
+    assert not (folder / KEY).exists()
+
+
+# --- made of other rows -----------------------------------------------------------------------------------
+
+
+def test_replies_of_which_nothing_is_built_are_said(tmp_path: Path, renderer: Renderer) -> None:
+    rows = [
+        {"prompt": f"{n} is it", "completions": ["it", "is", "was"], "scores": [n, 2, 3]} for n in range(5)
+    ]
+    how = LoadSettings(build=hindsight)
+    told = Wanted(kinds=("comparison", "judgement", "rating", "ranking"))
+    loaded = load_rows(open_data(rows), told, renderer, tmp_path / "rows", settings=how)
+    assert loaded.notes == ("train: 5 rows of which hindsight leaves some replies out",)
+    assert [row.meta[MARK] for row in loaded.shards] == ["good", "bad"] * 5
+
+
+def nothing(_: Any) -> list[Any]:
+    """What is built of no item."""
+    return []
+
+
+def test_data_of_which_nothing_is_built_are_refused(tmp_path: Path, renderer: Renderer) -> None:
+    how = LoadSettings(build=nothing)
+    with pytest.raises(InputError, match=r"the data hold no row of which .*nothing makes anything; found 4"):
+        load_rows(open_data(pairs(4)), PAIRS, renderer, tmp_path / "rows", settings=how)
+
+
+def test_long_texts_become_several_rows(tmp_path: Path, renderer: Renderer) -> None:
+    long = {"text": text(*range(50))}
+    shown, folder = Wanted(kinds=("demonstration", "dialogue")), tmp_path / "rows"
+    file = written(tmp_path / "a.jsonl", [{"text": text(1, 2)}, long, {"text": text(3, 4)}])
+    how = LoadSettings(limit=Limit(20), stretches=True)
+    loaded = load_rows(open_data(file), shown, renderer, folder, settings=how)
+    lines = [row.origin.line for row in loaded.shards if row.origin]
+    count = lines.count(2)
+    assert count > 1
+    assert lines == [1, *[2] * count, 3]
+    assert loaded.notes == (f"train: 1 row longer than 20 tokens, as {count} rows that are not",)
+    assert max(loaded.shards.lengths.longest) <= 20
+    learned = [
+        one
+        for row in loaded.shards
+        for ((leaf,),) in [row.rendered.replies]
+        for one in leaf.ids[leaf.spans[0, 0] :].tolist()
+    ]
+    whole = load_rows(open_data(file), shown, renderer, tmp_path / "whole").shards
+    assert learned == [one for row in whole for one in row.rendered.replies[0][0].ids[1:].tolist()]
+    with pytest.raises(TooLongError):
+        load_rows(open_data(file), shown, renderer, folder, settings=replace(how, stretches=False))
+    talk = [{"prompt": text(*range(30)), "completion": "it"}]
+    with pytest.raises(TooLongError):
+        load_rows(open_data(talk), shown, renderer, folder, settings=how)
 
 
 def test_steps_know_where_they_end(tmp_path: Path, renderer: Renderer) -> None:

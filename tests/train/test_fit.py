@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import torch
 from concord import objectives
 from concord.data import Prepared
 from concord.engine import LogProbs
-from concord.errors import RunError
+from concord.errors import InputError, RunError
+from concord.tensors import PerReply, Replies, RunningMean
 from concord.train import Loop, Optimizing, Policy, Rows, Task, Term, adamw, fit, rate
 from concord.train.checkpoint import Checkpoints
 from concord.train.hooks import Evaluator, Moving, Recorder, Saver
+from concord.train.plan import plan_step
 from concord.train.saving import restore
+from concord.train.step import gradient
 from tests.engine.models import llama
-from tests.train.made import offline, rows_for, task_for
+from tests.train.made import batch_for, costs, engine_for, offline, rows_for, task_for
 
 CARDS = offline()
 HOW = Optimizing(learning_rate=1e-2, warmup_steps=1)
@@ -60,6 +64,11 @@ def _heads(card: Any) -> Mapping[str, Any]:
     return {head: {"reward": RewardHead, "step": StepHead}[head](32)} if head else {}
 
 
+def epoch(step: int) -> float:
+    """How often the rows have been gone through."""
+    return step * 4 / 11
+
+
 def bits(loop: Loop) -> bytes:
     """All weights and what the optimizer remembers, as bytes."""
     weights = list(loop.policy.engine.parameters())
@@ -72,16 +81,16 @@ def bits(loop: Loop) -> bytes:
 def test_a_run_that_was_cut_in_two_is_the_run_that_was_not(name: str, tmp_path: Path) -> None:
     whole: list[Mapping[str, float]] = []
     loop = looped(name)
-    fit(loop, [recorder := Recorder(1, 2.75, whole.append)])
+    fit(loop, [recorder := Recorder(1, epoch, whole.append)])
     first: list[Mapping[str, float]] = []
-    recorder = Recorder(1, 2.75, first.append)
+    recorder = Recorder(1, epoch, first.append)
     begun = looped(name)
     hooks: list[Any] = [recorder]
     saver = Saver(Checkpoints(tmp_path), 3, hooks=hooks)
     hooks.append(saver)
     fit(_until(begun, 3), hooks)
     again = looped(name)
-    other = Recorder(1, 2.75, first.append)
+    other = Recorder(1, epoch, first.append)
     held = Checkpoints(tmp_path)
     assert held.latest() == 3
     assert restore(again, held.load(3), held.load_own(3), [other, saver]) == ()
@@ -100,7 +109,7 @@ def _until(loop: Loop, last: int) -> Loop:
 
     class Watched(Rows):
         def batch(self, step: int) -> Any:
-            loop.stopping = step + 1 >= last
+            loop.asked = step + 1 >= last
             return super().batch(step)
 
     rows = loop.terms[0].source
@@ -111,9 +120,9 @@ def _until(loop: Loop, last: int) -> Loop:
 
 def test_a_row_of_metrics_that_was_begun_is_gone_on_with(tmp_path: Path) -> None:
     whole: list[Mapping[str, float]] = []
-    fit(looped("dpo"), [Recorder(4, 2.75, whole.append)])
+    fit(looped("dpo"), [Recorder(4, epoch, whole.append)])
     loop, parts = looped("dpo"), list[Mapping[str, float]]()
-    recorder = Recorder(4, 2.75, lambda row: None)
+    recorder = Recorder(4, epoch, lambda row: None)
     hooks: list[Any] = [recorder]
     hooks.append(Saver(Checkpoints(tmp_path), 3, hooks=hooks))
     for _ in range(3):
@@ -121,7 +130,7 @@ def test_a_row_of_metrics_that_was_begun_is_gone_on_with(tmp_path: Path) -> None
         for hook in hooks:
             hook.after(loop, done)
     again, held = looped("dpo"), Checkpoints(tmp_path)
-    other = Recorder(4, 2.75, parts.append)
+    other = Recorder(4, epoch, parts.append)
     restore(again, held.load(3), held.load_own(3), [other, hooks[1]])
     fit(again, [other])
     assert [row["loss"] for row in parts] == [row["loss"] for row in whole]
@@ -138,7 +147,7 @@ def test_every_row_is_seen_once_an_epoch_and_the_last_step_has_what_is_left() ->
 
 def test_loss_falls_and_the_schedule_is_followed() -> None:
     loop, told = looped("sft", steps=12), list[Mapping[str, float]]()
-    fit(loop, [Recorder(1, 2.75, told.append)])
+    fit(loop, [Recorder(1, epoch, told.append)])
     assert told[-1]["loss"] < told[0]["loss"] - 0.5
     assert [row["learning_rate"] for row in told] == [rate(HOW, step, 12) for step in range(12)]
 
@@ -213,7 +222,7 @@ def test_a_moving_reference_follows_and_is_resumed(tmp_path: Path) -> None:
 
     loop, moving = made()
     told: list[Mapping[str, float]] = []
-    fit(loop, [Recorder(1, 2.75, told.append), moving])
+    fit(loop, [Recorder(1, epoch, told.append), moving])
     assert math.isclose(told[0]["loss"], math.log(2), rel_tol=1e-6)
     half, follows = made()
     hooks: list[Any] = [follows]
@@ -233,8 +242,8 @@ def test_a_moving_reference_follows_and_is_resumed(tmp_path: Path) -> None:
 
 def test_held_out_rows_are_looked_at_before_and_after() -> None:
     loop, told = looped("dpo", steps=4), list[Mapping[str, float]]()
-    batch = Rows(rows_for(CARDS["dpo"], 5, seed=9), batch_size=5).of(range(5))
-    fit(loop, [Evaluator(batch, 3, told.append)])
+    loop.terms[0].held_out = Rows(rows_for(CARDS["dpo"], 5, seed=9), batch_size=5).of(range(5))
+    fit(loop, [Evaluator(3, told.append)])
     assert [row["step"] for row in told] == [0, 3, 4]
     assert {"eval_loss", "eval_rewards/margins"} <= set(told[0])
 
@@ -264,10 +273,59 @@ def test_mismatched_replies_stand_behind_the_prompt_of_another_row() -> None:
     batch = rows.of(range(7))
     for own, other in zip(batch.rows, batch.companions["mismatched"].rows, strict=True):
         (leaf,), (moved,) = own.rendered.replies[0], other.rendered.replies[0]
-        assert other.rendered.prompt is not own.rendered.prompt
+        assert other.rendered.prompt.tolist() != own.rendered.prompt.tolist()
         assert any(other.rendered.prompt is one.rendered.prompt for one in given)
         tail = leaf.ids[len(own.rendered.prompt) :]
         assert moved.ids[len(other.rendered.prompt) :].tolist() == tail.tolist()
         assert [moved.ids[a:b].tolist() for a, b in moved.spans] == [
             leaf.ids[a:b].tolist() for a, b in leaf.spans
         ]
+
+
+def test_a_reply_is_never_put_behind_its_own_prompt_again() -> None:
+    # As data are unpaired the usual way: all good replies, then all bad ones, to the same prompts.
+    given = rows_for(CARDS["kto"], 8)
+    twice = [*given, *(replace(row, number=row.number + 8) for row in given)]
+    rows = Rows(twice, batch_size=4, companions=("mismatched",))
+    batch = rows.of(range(16))
+    for own, other in zip(batch.rows, batch.companions["mismatched"].rows, strict=True):
+        assert own.rendered.prompt.tolist() != other.rendered.prompt.tolist()
+    with pytest.raises(InputError, match="found 3 rows that ask the same"):
+        Rows([given[0]] * 3, batch_size=1, companions=("mismatched",)).of([0])
+
+
+def test_a_target_is_one_of_the_same_prompt_or_the_next_in_turn() -> None:
+    given, targets = rows_for(CARDS["slic_hf"], 4), rows_for(CARDS["sft"], 6, seed=8)
+    same = replace(targets[2], rendered=replace(targets[2].rendered, prompt=given[1].rendered.prompt))
+    streams = {"target": [*targets[:2], same, *targets[3:]]}
+    rows = Rows(given, batch_size=4, companions=("target",), streams=streams)
+    found = [rows.batch(step) for step in range(6)]
+    pairs = [
+        (row, target)
+        for batch in found
+        for row, target in zip(batch.rows, batch.companions["target"].rows, strict=True)
+    ]
+    assert all(target is same for row, target in pairs if row is given[1])
+    assert {target.number for row, target in pairs if row is not given[1]} == {row.number for row in targets}
+
+
+def test_a_stateful_objective_is_seen_whole_though_nobody_marked_it() -> None:
+    def running(replies: Replies, *, state: RunningMean) -> tuple[PerReply, RunningMean]:
+        """One's own.
+
+        loss = -(log pi - mean)
+
+        paper: none
+        state: the mean
+        """
+        after = state.updated(replies.logp)
+        return after.mean - replies.logp, after
+
+    batch, plain = batch_for(CARDS["sft"]), [task_for(CARDS["sft"], running)]
+    losses: list[float] = []
+    for budget in (10**6, 100, 1):
+        engine = engine_for(CARDS["sft"])
+        state = RunningMean.empty(torch.zeros((), dtype=torch.float64))
+        plan = plan_step(costs(batch), budget=budget)
+        losses.append(float(gradient(Policy(engine), plain[0], batch, plan, state=state).loss))
+    assert losses[1:] == pytest.approx([losses[0]] * 2)

@@ -15,6 +15,7 @@ from concord.engine import Line, LogProbs
 from concord.errors import CapabilityError, InputError
 from concord.train.adapters import Lora
 from concord.train.forecast import (
+    BUDGETS,
     LEAST_BUDGET,
     SHARE,
     Available,
@@ -31,7 +32,7 @@ from concord.train.forecast import (
     time_for,
     work_of,
 )
-from concord.train.plan import plan_step
+from concord.train.plan import plan_rows, plan_step
 from concord.train.rehearsal import Rehearsed, Way, rehearse, skeleton
 
 CONFIG = LlamaConfig(
@@ -209,7 +210,10 @@ def test_the_first_way_that_fits_is_taken_in_micro_batches_that_fit() -> None:
     assert chosen.budget >= LEAST_BUDGET
     assert chosen.memory.total <= SHARE * total
     assert any("full does not fit" in line for line in chosen.lines)
-    more = heavy(1 << 30, 1 << 20).memory(chosen.budget + 256)
+    assert chosen.budget == BUDGETS["cpu"], "no larger one is of use"
+    tight = choose({"lora": heavy(1 << 30, 5 << 20)}, machine(total), least=10)
+    more = heavy(1 << 30, 5 << 20).memory(tight.budget + 256)
+    assert tight.budget < BUDGETS["cpu"]
     assert more.total > SHARE * total, "a larger one would not have fitted"
 
 
@@ -292,7 +296,13 @@ def test_tokens_are_those_that_the_engine_lays_out(layout: str) -> None:
     tokens, passes, largest = 0, 0, 0
     for first in range(0, 18, 5):
         rows = [row_at(place, 12, 3) for place in range(first, min(first + 5, 18))]
-        plan = plan_step(row_costs(lengths, layout)[rows].tolist(), budget=250)
+        leaves = [int((lengths.row == number).sum()) for number in rows]
+        shapes = list(zip(leaves, lengths.longest[rows].tolist(), strict=True))
+        plan = (
+            plan_rows(shapes, budget=250)
+            if layout == "rows"
+            else plan_step(row_costs(lengths, layout)[rows].tolist(), budget=250)
+        )
         passes += plan.passes
         for places in plan.parts[0]:
             made: list[Line] = []

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from concord.errors import CapabilityError, InputError, RunError
 from concord.recipes import offline_methods, read_recipe
 from concord.run import Run
-from concord.train import Loop, train, training
+from concord.train import Loop, assembling, train, training
 from concord.train.export import Checked, Exported
 from tests.train import homes
 
@@ -139,7 +139,7 @@ def test_what_was_stopped_goes_on_to_the_same_end(
 
     def until_third(loop: Loop) -> Any:
         done = advance(loop)
-        loop.stopping = done.step == 3
+        loop.asked = done.step == 3
         return done
 
     monkeypatch.setattr(Loop, "advance", until_third)
@@ -197,16 +197,66 @@ def test_a_run_stands_where_a_path_may_stand(place: Path, tmp_path: Path) -> Non
     assert heard.rows[0]["rewards/margins"] != 0
 
 
-def test_values_of_the_reference_that_the_data_bring_are_taken(place: Path, tmp_path: Path) -> None:
+def told(place: Path, folder: Path) -> str:
+    """Comparisons whose columns say what a reference makes of them."""
     rows = [json.loads(line) for line in (place / "pairs.jsonl").read_text().splitlines()]
     for row in rows:
         row |= {"ref_chosen_logps": -20.0, "ref_rejected_logps": -10.0}
-    file = homes.written(tmp_path / "told.jsonl", rows)
-    heard = Heard()
-    train(asked("dpo", place, tmp_path, data=str(file)), watch=heard)
-    assert "reference: its values are columns of the data" in heard.text
+    return str(homes.written(folder / "told.jsonl", rows))
+
+
+def test_values_of_the_reference_that_the_data_bring_are_taken_where_that_is_asked(
+    place: Path, tmp_path: Path
+) -> None:
+    file, heard = told(place, tmp_path), Heard()
+    folder = train(asked("dpo", place, tmp_path, data=file, reference="columns"), watch=heard)
+    assert "reference: columns of the data; the policy is apart from them at step 0 by up to" in heard.text
     assert heard.rows[0]["logps/ref_chosen"] == -20.0
     assert heard.rows[0]["logps/ref_rejected"] == -10.0
+    assert folder is not None
+    assert Run(folder).resolved["reference"] == "columns"
+
+
+def test_columns_of_a_reference_that_nobody_asks_for_are_left_alone_aloud(
+    place: Path, tmp_path: Path
+) -> None:
+    heard = Heard()
+    train(asked("dpo", place, tmp_path, data=told(place, tmp_path)), watch=heard)
+    assert (
+        "reference: the data bring ref_chosen_logps and ref_rejected_logps, which are not used; "
+        "`reference: columns` takes them in place of a model"
+    ) in heard.lines
+    assert heard.rows[0]["logps/ref_chosen"] == pytest.approx(heard.rows[0]["logps/chosen"], abs=1e-3)
+
+
+def test_columns_of_a_reference_do_not_speak_of_replies_that_were_cut(place: Path, tmp_path: Path) -> None:
+    cut = {"max_length": 40, "on_long": "reply-right"}
+    with pytest.raises(InputError, match=r"do not fit replies that were cut; found \d+ rows cut"):
+        train(asked("dpo", place, tmp_path, data=told(place, tmp_path), reference="columns", **cut))
+    with pytest.raises(InputError, match="replies that this method adds to each row; found mismatched"):
+        train(asked("kto", place, tmp_path, reference="columns"))
+
+
+def test_a_named_reference_that_is_the_model_itself_equals_it(place: Path, tmp_path: Path) -> None:
+    for number, how in enumerate(({"precision": "bf16"}, {"train": "lora", "lora_r": 2})):
+        heard = Heard()
+        same = asked("dpo", place, tmp_path / str(number), reference=str(place / "model"), **how)
+        train(same, watch=heard)
+        assert "reference: equal to the policy at step 0" in heard.text
+    heard = Heard()
+    train(asked("dpo", place, tmp_path, reference=str(place / "older")), watch=heard)
+    assert "equal to the policy" not in heard.text
+
+
+def test_a_teacher_of_several_terms_is_loaded_once(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    own = assembling.opened
+    monkeypatch.setattr(assembling, "opened", lambda path, *more: loaded.append(path) or own(path, *more))
+    train(asked("dckd", place, tmp_path))
+    train(asked("adpa", place, tmp_path))
+    assert loaded == [str(place / "teacher"), str(place / "teacher"), str(place / "older")]
 
 
 def test_a_moving_reference_moves(place: Path, tmp_path: Path) -> None:
@@ -214,6 +264,13 @@ def test_a_moving_reference_moves(place: Path, tmp_path: Path) -> None:
     train(asked("dpo", place, tmp_path, reference_sync_steps=1, reference_mixup=1.0), watch=heard)
     # Where it is the policy itself at every step, the loss stays ln 2.
     assert [round(row["loss"], 4) for row in heard.rows] == [0.6931] * 3
+    whole = {"train": "lora", "lora_r": 2, "reference_sync_steps": 1, "reference_mixup": 1.0}
+    heard = Heard()
+    folder = train(asked("dpo", place, tmp_path, **whole), watch=heard)
+    assert [round(row["loss"], 4) for row in heard.rows] == [0.6931] * 3
+    assert folder is not None
+    learned = load_file(folder / "model" / "adapter_model.safetensors")
+    assert any("lora_B" in name and bool(one.any()) for name, one in learned.items())
 
 
 def test_bfloat16_comes_back_as_bfloat16(place: Path, tmp_path: Path) -> None:

@@ -170,7 +170,6 @@ def test_a_single_score_is_enough_for_regression() -> None:
 @pytest.mark.parametrize(
     ("required", "good", "bad"),
     [
-        ("scores", item(Preference(1.0, scores=(2.0, 1.0))), [item(Preference(1.0))]),
         ("strength", item(Preference(1.0, strength=0.0)), [item(Preference(1.0))]),
         ("shown", item(Preference(1.0), shown=1), [
             item(Preference(1.0), shown=given) for given in (2, -1, 0.5, True, "1", None, [0])
@@ -209,6 +208,83 @@ def test_only_strengths_that_people_gave_are_margins() -> None:
     )
     (needed,), _ = through(Wanted(kinds=("comparison",), required=("strength",)), item(Ratings((8.0, 1.0))))
     assert needed.utilities == Preference(1.0, scores=(8.0, 1.0), strength=7.0)
+
+
+def test_some_rows_may_be_silent_but_not_all() -> None:
+    wanted = Wanted(kinds=("comparison",), partly=("scores",), by="one")
+    rows = [item(Preference(1.0, scores=(2.0, 1.0))), item(Preference(1.0)), item(Preference(0.0))]
+    made, usable = through(wanted, *rows)
+    assert made == rows
+    assert usable.notes == ("2 rows without scores, of which the rest is learned",)
+    usable.require_some("the data")
+    made, usable = through(wanted, *rows[1:])
+    with pytest.raises(InputError) as caught:
+        usable.require_some("the data")
+    assert str(caught.value).startswith(
+        "the data say nothing of scores, from which one learns; found 2 rows without; accepted: scores in"
+    )
+
+
+def test_what_ranks_are_taken_for_is_said_where_it_may_matter() -> None:
+    wanted = Wanted(kinds=("rating", "ranking"), gaps=True)
+    rows = [item(Ranks((1, 2))), item(Ratings((1.0, 2.0))), item(Ranks((3, 1)))]
+    assert through(wanted, *rows)[1].notes == (
+        "2 rows of ranks and no scores: where gaps matter, a reply is worth minus its rank",
+    )
+    assert through(RANKED, *rows)[1].notes == ()
+
+
+def test_other_kinds_than_rankings_need_not_be_ranked() -> None:
+    wanted = Wanted(kinds=("comparison", "judgement", "rating", "ranking"))
+    rows = [item(Label(True), 1), item(Preference(1.0)), item(Ratings((1.0, 2.0))), item(Ranks((1, 2)))]
+    made, usable = through(wanted, *rows, item(Ranks((1, 1))))
+    assert made == rows
+    assert dict(usable.dropped) == {"all replies tie": 1}
+
+
+@pytest.mark.parametrize(("label", "kind", "other"), [(True, "good", "bad"), (False, "bad", "good")])
+def test_labels_that_are_all_the_same_tell_nothing_apart(label: bool, kind: str, other: str) -> None:
+    _, usable = through(JUDGED, *[item(Label(label), 1)] * 3)
+    assert list(usable.advice) == [
+        f"every reply is a {kind} one, and there is none to tell it from: give {other} ones too"
+    ]
+    _, both = through(JUDGED, item(Label(label), 1), item(Label(not label), 1))
+    assert not list(both.advice)
+    _, mixed = through(Wanted(kinds=("comparison", "judgement")), item(Label(label), 1), item(Preference(1)))
+    assert not list(mixed.advice)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "weights", "said"),
+    [
+        (3, 3, (1.0, 1.0), None),
+        (4, 3, (1.0, 1.0), None),
+        (8, 2, (1.0, 4.0), None),
+        (8, 2, (1.0, 0.0), None),
+        (2, 8, None, None),
+        (
+            2,
+            8,
+            (1.0, 1.0),
+            "which weigh 2 to 8: together good ones should weigh 1 to 1.33 times as much as bad ones. Take a"
+            " desirable_weight of 4 to 5.33, or an undesirable_weight of 0.188 to 0.25",
+        ),
+        (
+            6,
+            2,
+            (1.0, 1.0),
+            "which weigh 6 to 2: together good ones should weigh 1 to 1.33 times as much as bad ones. Take a"
+            " desirable_weight of 0.333 to 0.444, or an undesirable_weight of 2.25 to 3",
+        ),
+    ],
+)
+def test_labels_far_from_balanced_are_to_be_weighed(
+    good: int, bad: int, weights: tuple[float, float] | None, said: str | None
+) -> None:
+    wanted = Wanted(kinds=("judgement",), weights=weights)
+    _, usable = through(wanted, *[item(Label(True), 1)] * good, *[item(Label(False), 1)] * bad)
+    found = list(usable.advice)
+    assert found == ([f"{good} good and {bad} bad replies, {said}"] if said else [])
 
 
 def test_steps_of_which_none_is_judged_are_left_out() -> None:

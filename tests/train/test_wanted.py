@@ -1,5 +1,6 @@
 """What objectives learn from: read from their records, for all of them."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -61,7 +62,6 @@ def test_samples_of_the_policy_are_no_data(name: str) -> None:
 def test_inputs_say_what_rows_must_know() -> None:
     known = {e.name: of(e.name) for e in OBJECTIVES if e.family in (*OFFLINE, "reward models")}
     assert {name: one.required for name, one in known.items() if one.required} == {
-        "bradley_terry_scored": ("scores",),
         "f_dpg": ("log_target", "old"),
         "grao": ("shown",),
         "modpo": ("margins",),
@@ -70,9 +70,29 @@ def test_inputs_say_what_rows_must_know() -> None:
     }
     assert {name for name, one in known.items() if one.optional} == {"bradley_terry"}
     assert known["bradley_terry"].optional == ("strength",)
+    assert {name: one.partly for name, one in known.items() if one.partly} == {
+        "bradley_terry_scored": ("scores",)
+    }
+    assert {name for name, one in known.items() if one.standard} == {"reward_regression"}
+    assert {name for name, one in known.items() if one.gaps} == {
+        name for name, one in known.items() if "ranking" in one.kinds
+    }
+    assert {name: one.weights for name, one in known.items() if one.weights} == {"kto": (1.0, 1.0)}
     soft = {name for name, one in known.items() if one.soft}
     assert soft == {"bradley_terry", "cpl", "dpo", "segment_preference"}
     assert known["dpo"].by == "dpo"
+
+
+def test_weights_are_those_that_were_asked_for() -> None:
+    assert wanted(describe(partial(ob.kto, undesirable_weight=3))).weights == (1.0, 3.0)
+
+
+def test_steps_of_few_rows_are_said_to_be_where_rows_are_looked_at_together() -> None:
+    (said,) = wanted(describe(ob.aot), batch_size=4).advice
+    assert said.startswith("a step of 4 is small for aot, which looks at all rows of a step together")
+    assert not wanted(describe(ob.aot), batch_size=8).advice
+    assert not wanted(describe(ob.aot)).advice
+    assert not wanted(describe(ob.dpo), batch_size=1).advice
 
 
 def test_an_objective_of_ones_own_is_read_the_same_way() -> None:

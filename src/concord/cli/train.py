@@ -129,7 +129,8 @@ def command(ctx: click.Context, method: str | None, **given: Any) -> None:
         raise UnavailableError(explain(wrong, found=error.name, accepted=accepted, do=do)) from error
     with Live(console() if given["dry_run"] else None) as live:
         folder = train(recipe, resume=given["resume"], dry_run=given["dry_run"], watch=live)
-    if folder is not None:
+    # Of several processes one speaks.
+    if folder is not None and os.environ.get("RANK", "0") == "0":
         click.echo(folder)
 
 

@@ -192,7 +192,9 @@ METHODS: Mapping[str, Method] = {
             Term(objective="sft", reduction="token_mean", weight=0.01, on="pretrain"),
         ),
         minimises="forward KL of p(reply | feedback)",
-        departs="the paper's weight of pretraining text is larger than its code's 0.01",
+        departs="one reply a sequence, and no token of the past is hidden: the paper also puts both replies "
+        "of a pair into one, and hides 15% of the tokens, so that the second is not copied from the first; "
+        "its weight of pretraining text is larger than its code's 0.01",
     ),
     "mah_dpo": Method(
         summary="Multi-action-head DPO: one language-model head for each dimension of preference.",

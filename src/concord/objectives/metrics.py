@@ -79,7 +79,10 @@ def _agreement(gap: PerPair) -> Metric:
 
 
 def pair_metrics(pairs: Pairs, *, beta: float = 0.1, per_token: bool = False) -> Mapping[str, Metric]:
-    """Implicit rewards beta rho (beta log pi without a reference) of both sides, accuracy, likelihoods."""
+    """Implicit rewards beta rho (beta log pi without a reference) of both sides, accuracy, likelihoods.
+
+    `nll_loss` is that of chosen replies, a token: what imitation would make small.
+    """
     chosen = _implicit_reward(pairs.chosen, beta, per_token)
     rejected = _implicit_reward(pairs.rejected, beta, per_token)
     metrics = {
@@ -89,6 +92,7 @@ def pair_metrics(pairs: Pairs, *, beta: float = 0.1, per_token: bool = False) ->
         "rewards/accuracies": _agreement(chosen - rejected),
         "logps/chosen": _of(pairs.chosen.logp),
         "logps/rejected": _of(pairs.rejected.logp),
+        "nll_loss": Metric(-pairs.chosen.logp.detach().sum(), pairs.chosen.length.to(chosen.dtype).sum()),
     }
     if isinstance(pairs, ReferencedPairs):
         metrics |= {"logps/ref_chosen": _of(pairs.chosen.ref), "logps/ref_rejected": _of(pairs.rejected.ref)}
@@ -109,11 +113,11 @@ def ranking_metrics(ranked: Ranked, *, beta: float = 0.1, per_token: bool = Fals
 
 
 def nll_metrics(tokens: Tokens) -> Mapping[str, Metric]:
-    """Negative log-likelihood a token and a reply, and the number of tokens."""
+    """Negative log-likelihood a token and a reply, and how long replies are."""
     return {
         "nll_loss": _of(-tokens.logp),
         "nll_sequence": _of(-tokens.sum(tokens.logp)),
-        "num_tokens": _of(tokens.length.to(tokens.logp.dtype)),
+        "length": _of(tokens.length.to(tokens.logp.dtype)),
     }
 
 

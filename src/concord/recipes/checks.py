@@ -8,7 +8,7 @@ from concord.errors import NOTHING, RecipeError, Said, explain
 from concord.recipes.methods import Wants
 from concord.recipes.schema import Settings, setting_names
 
-__all__ = ["check", "check_rivals", "is_off", "over", "unread"]
+__all__ = ["check", "check_moving", "check_rivals", "is_off", "over", "unread"]
 
 _RIVALS = (("num_train_epochs", "max_steps"), ("warmup_steps", "warmup_ratio"), ("eval_data", "eval_share"))
 """Of these one may be given: each says what the other says."""
@@ -57,6 +57,12 @@ _RULES = (
         lambda settings, _: settings.reference_sync_steps > 0,
         "the reference does not move",
         "set reference_sync_steps as well, or leave it out",
+    ),
+    _Rule(
+        ("reference_sync_steps",),
+        lambda settings, _: settings.reference in (None, "initial"),
+        "a reference that is named stays as it is",
+        "leave one of the two out: a reference that moves begins as the policy",
     ),
     _Rule(("teacher",), _takes("teacher"), "{method} has no teacher", "leave it out", of_method=True),
     _Rule(
@@ -150,6 +156,19 @@ def check(settings: Settings, wants: Wants, given: Iterable[str]) -> None:
         wrong.append(explain("no step would be made", found=NOTHING, accepted=accepted, do=do))
     if wrong:
         raise RecipeError("\n".join(wrong))
+    check_moving(settings)
+
+
+def check_moving(settings: Settings) -> None:
+    """Refuse to mix adapters: a mixture of their factors is not the factors of a mixture.
+
+    Where `train` is auto this is known only once it is settled.
+    """
+    if settings.reference_sync_steps and settings.reference_mixup < 1 and settings.train == "lora":
+        wrong = "a reference cannot move a part of the way to a policy that is an adapter"
+        do = "set reference_mixup: 1, so that it becomes the policy each time; or train: full"
+        found = Said(f"reference_mixup: {settings.reference_mixup:g}")
+        raise RecipeError(explain(wrong, found=found, accepted="reference_mixup: 1", do=do))
 
 
 def unread(wants: Wants) -> frozenset[str]:

@@ -37,7 +37,7 @@ _ACCEPTED = {
     "model": "a path, a hub id, run:NAME or {run: NAME}",
     "name": "up to 100 letters, digits, dots, dashes and underscores, a letter or digit first",
     "pretrain_data": "a file or a list of files",
-    "reference": "initial, a path, run:NAME or {run: NAME}",
+    "reference": "initial, columns, a path, run:NAME or {run: NAME}",
     "stop_token": "a token or a list of tokens",
     "target_data": "a file or a list of files",
     "teacher": "a path, a hub id, run:NAME or {run: NAME}",

@@ -132,7 +132,7 @@ class Settings(BaseModel):
     )
 
     reference: _Source | None = _set(
-        _MODELS, None, "The policy that is stayed near to: initial, a path, or run:NAME."
+        _MODELS, None, "The policy that is stayed near to: initial, a path, run:NAME, or columns of the data."
     )
     reference_sync_steps: _Count = _set(
         _MODELS, 0, "Move the reference towards the policy every so many steps; 0: never."
@@ -216,6 +216,11 @@ class Settings(BaseModel):
     save_steps: _Count = _set(_KEPT, 500, "Keep a checkpoint every so many steps; 0: after the last.")
     save_total_limit: _Positive = _set(_KEPT, 2, "How many checkpoints are kept, the newest.")
     logging_steps: _Positive = _set(_KEPT, 10, "Write metrics every so many steps.")
+    export_dtype: Literal["auto", "came", "fp32"] = _set(
+        _KEPT,
+        "auto",
+        "What the model is written in: as it came, or fp32; auto: fp32 where rounding would undo much.",
+    )
     samples: _Count = _set(
         _KEPT, 4, "Prompts whose replies are shown before and after, held-out ones if there are any."
     )

@@ -7,7 +7,8 @@
 
 A trained token is one by its position, never by its id. Each span is verified on its text
 (`concord.render.spans`) and again on its tokens: the ids that inference is given come first, the last id is a
-stop token and none before it is, and the span decodes to the text it is meant to be.
+stop token and none before it is, and the span decodes to the text it is meant to be. Of a text that nothing
+comes before the first token is the prompt.
 """
 
 import re
@@ -78,11 +79,16 @@ class _Draft:
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """The ids up to the end of a trained turn, where its span begins, and the text of the span."""
+    """The ids up to the end of a trained turn, where those of its span begin, and the text of the span."""
 
     ids: list[int]
     start: int
     span: str
+
+    @property
+    def learned(self) -> tuple[int, int]:
+        """The ids that are learned from: not the first of a text that nothing comes before."""
+        return max(1, self.start), len(self.ids)
 
 
 class Renderer:
@@ -306,7 +312,8 @@ class Renderer:
             do = "name a token by --stop-token that the tokenizer always takes for one"
             raise MaskError(explain(wrong, found=turn.span[-60:], accepted=accepted, do=do))
         before = list(given) if draft.tokens is not None else self._prefixed(draft, list(given))
-        if not before:
+        alone = len(draft.replies) == 1 and draft.tokens is None and len(span) > 1
+        if not before and not alone:
             wrong = "no token comes before the reply, so there is nothing to predict its first token from"
             do = "give a prompt, if only the token that texts begin with"
             raise MaskError(explain(wrong, found=NOTHING, accepted="a prompt of 1 token or more", do=do))
@@ -338,6 +345,8 @@ class Renderer:
         elif draft.opened is not None:
             prompt = self._prefixed(draft, encoded[draft.opened])
         else:
+            prompt = []
+        if not prompt and replies:
             prompt = replies[0][0].ids[: replies[0][0].spans[0, 0]].tolist()
         return Rendered(_array(prompt[: _shared(prompt, replies)]), replies)
 
@@ -368,10 +377,10 @@ def _leaves(turns: Sequence[_Sequence]) -> tuple[Leaf, ...]:
         stop = len(turn.ids)
         for ids, spans in homes:
             if spans[-1][0] >= stop and ids[:stop] == turn.ids:
-                spans.append((turn.start, stop))
+                spans.append(turn.learned)
                 break
         else:
-            homes.append((turn.ids, [(turn.start, stop)]))
+            homes.append((turn.ids, [turn.learned]))
     return tuple(
         Leaf(_array(ids), np.array(spans[::-1], dtype=np.int32).reshape(-1, 2))
         for ids, spans in sorted(homes, key=lambda home: home[1][-1])

@@ -4,7 +4,7 @@ The text form of edits stays in its module: `edits.serialise`, `edits.parse`.
 """
 
 from concord.synth.edits import Edit, EditChain, apply_edits, edit_chain
-from concord.synth.hindsight import BAD, GOOD, hindsight
+from concord.synth.hindsight import BAD, GOOD, MARK, hindsight
 from concord.synth.novelty import (
     NoveltyPool,
     RougeL,
@@ -18,6 +18,7 @@ from concord.synth.novelty import (
 __all__ = [
     "BAD",
     "GOOD",
+    "MARK",
     "Edit",
     "EditChain",
     "NoveltyPool",

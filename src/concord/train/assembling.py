@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from concord.data import Audit, AuditSettings, Limit, audit
+from concord.data import Audit, AuditSettings, Limit, Shards, audit
 from concord.data.shards import Lengths
-from concord.engine import Line, LogProbs, Reference, start
+from concord.engine import Line, LogProbs, Reference, Started, start
 from concord.engine.forest import PRICE
+from concord.engine.start import Choice
 from concord.engine.statistics import Teacher
 from concord.errors import CapabilityError, Said, explain
-from concord.recipes import Recipe
+from concord.recipes import Recipe, RunRef
+from concord.recipes.checks import check_moving
 from concord.render import Renderer, RenderSettings
 from concord.store import Store
 from concord.tensors import PerToken
@@ -24,9 +26,9 @@ from concord.train.data import Loaded, LoadSettings, Progress, Wanted, load_rows
 from concord.train.fit import Term
 from concord.train.hooks import Moving
 from concord.train.methods import Asked, build_of, rows_wanted, stream_of
-from concord.train.models import Sizes, Trainee, model_path, opened
+from concord.train.models import Sizes, Trainee, alike, model_path, opened
 from concord.train.ranks import Ranks
-from concord.train.references import check, initial, primed, told_values
+from concord.train.references import Columns, brought, check, check_columns, initial, primed
 from concord.train.source import Rows
 from concord.train.task import RefOf, Task, TeacherOf
 
@@ -98,7 +100,7 @@ def load_material(
             wanted,
             renderer,
             folder / name,
-            settings=LoadSettings(limit=limit),
+            settings=LoadSettings(limit=limit, stretches=stream_of(name).stretches),
             store=store,
         )
     return Material(main, others)
@@ -185,6 +187,10 @@ class Assembling:
     positions: int
     progress: Callable[[str, int, float | None], None]
     said: list[str] = field(default_factory=list[str])
+    moving: Moving | None = None
+    """The reference that moves, which all terms share."""
+    _engines: dict[str, LogProbs] = field(default_factory=dict[str, LogProbs])
+    """Those of teachers, by path."""
 
     def rows(self, one: Asked) -> Rows:
         """Where the rows of a term come from."""
@@ -203,7 +209,8 @@ class Assembling:
     def held_out(self, one: Asked) -> Rows | None:
         """The same for held-out rows."""
         shards = self.material.main.held_out
-        if shards is None or not len(shards) or ("mismatched" in _companions(one) and len(shards) < 2):
+        own = bool(stream_of(one.stream).setting)
+        if own or shards is None or not len(shards) or _alike(one, shards):
             return None
         made = self.rows(one)
         return Rows(shards, len(shards), companions=made.companions, streams=made.streams, view=made.view)
@@ -218,63 +225,91 @@ class Assembling:
                 assert one is not None
                 yield one.of([wanted[place] for place in range(first, min(first + _CHUNK, len(wanted)))])
 
-    def reference(self, one: Asked, rows: Rows, held_out: Rows | None) -> tuple[RefOf, Moving | None]:
+    def reference(self, one: Asked, rows: Rows, held_out: Rows | None) -> RefOf:
         """Who the policy is compared with."""
-        recipe, trainee = self.recipe, self.trainee
+        recipe = self.recipe
+        if recipe.reference == "columns":
+            return self.columns(one, rows, held_out)
+        if names := brought(rows.rows[0]):
+            what = f"the data bring {' and '.join(names)}, which are not used"
+            self.said.append(f"reference: {what}; `reference: columns` takes them in place of a model")
         if recipe.reference_sync_steps:
-            every, mixup = recipe.reference_sync_steps, recipe.reference_mixup
-            moving = Moving(trainee.engine, every=every, mixup=mixup, precision=trainee.precision)
-            self.said.append(
-                f"reference: moves towards the policy every {every} steps, by {mixup:g} of the way"
-            )
-            return moving.logps, moving
-        if "reference" not in recipe.given and not rows.companions:
-            told = told_values(self.seen(rows, held_out))
-            if told is not None:
-                self.said.append("reference: its values are columns of the data, and are taken from there")
-                return told, None
-        if recipe.reference in (None, "initial"):
-            reference, what = initial(trainee, self.store)
-        else:
-            path = model_path(recipe.reference, recipe.runs)  # type: ignore[arg-type]
-            reference, what = Reference(self.started(path).engine, self.store), path
+            return self.followed().logps
+        first = initial(self.trainee, self.store)
+        named = recipe.reference not in (None, "initial")
+        reference, what = self.named(recipe.reference) if named else first  # type: ignore[arg-type]
         self.said.append(f"reference: {what}, weights {reference.weights[:12]}")
         parts = list(self.seen(rows, held_out))
         values = primed(
             reference,
             parts,
-            trainee.precision,
+            self.trainee.precision,
             ranks=self.ranks,
             told=lambda done, total: self.progress("reference values", done * _CHUNK, done / total),
         )
         self.said.append(
             f"reference: {reference.computed:,} replies computed, {reference.read:,} kept from before"
         )
-        if recipe.reference in (None, "initial"):
-            with trainee.precision():
-                self.said += check(trainee.engine, parts[0].part(range(min(4, len(parts[0])))), values)
-        return values, None
+        if reference.weights == first[0].weights:
+            with self.trainee.precision():
+                self.said += check(self.trainee.engine, parts[0], values)
+        return values
 
-    def started(self, path: str) -> Any:
+    def columns(self, one: Asked, rows: Rows, held_out: Rows | None) -> RefOf:
+        """What the data say of a reference."""
+        counts: Any = self.material.main.counts
+        check_columns(one.card.record, rows.companions, sum(side["cut"] for side in counts.values()))
+        found = Columns.read(self.seen(rows, held_out))
+        with self.trainee.precision():
+            self.said.append(found.compared(self.trainee.engine, next(self.seen(rows, held_out))))
+        return found.logps
+
+    def followed(self) -> Moving:
+        """A reference that moves: one for all terms."""
+        if self.moving is None:
+            check_moving(self.recipe)
+            every, mixup = self.recipe.reference_sync_steps, self.recipe.reference_mixup
+            trainee = self.trainee
+            self.moving = Moving(trainee.engine, every=every, mixup=mixup, precision=trainee.precision)
+            self.said.append(
+                f"reference: moves towards the policy every {every} steps, by {mixup:g} of the way"
+            )
+        return self.moving
+
+    def named(self, source: str | RunRef) -> tuple[Reference, str]:
+        """A reference that is a model of its own, computed as the policy is; and where it lies."""
+        path, engine = model_path(source, self.recipe.runs), self.trainee.engine
+        model = alike(path, self.recipe, self.trainee)
+        # Where the policy has rows, so has the reference; a forest it has if its model allows it.
+        started = self.started(model, layout="rows" if engine.layout == "rows" else self.recipe.layout)
+        if started.engine.layout != engine.layout:
+            self.said.append(f"reference: layout {started.engine.layout}, for {'; '.join(started.refused)}")
+        return Reference(started.engine, self.store), path
+
+    def started(self, model: Any, *, layout: Choice) -> Started:
         """An engine of another model, ready for the rows of this run."""
-        device = next(self.trainee.engine.parameters()).device
         limits = self.trainee.engine.limits
-        return start(
-            opened(path, self.recipe, device),
-            layout=self.recipe.layout,
-            longest=limits.longest,
-            tokens=limits.tokens,
-        )
+        return start(model, layout=layout, longest=limits.longest, tokens=limits.tokens)
 
     def teachers(self, one: Asked) -> dict[str, TeacherOf]:
-        """Whom the policy learns from."""
+        """Whom the policy learns from: each is loaded once, however many terms ask it."""
         found: dict[str, TeacherOf] = {}
         for name in ("teacher", "teacher_ref"):
             if name in one.card.inputs:
                 path = model_path(getattr(self.recipe, name), self.recipe.runs)
-                found[name] = _teaching(self.started(path).engine, self.trainee.precision)
-                self.said.append(f"{name.replace('_', ' ')}: {path}")
+                if path not in self._engines:
+                    model = opened(path, self.recipe, next(self.trainee.engine.parameters()).device)
+                    self._engines[path] = self.started(model, layout=self.recipe.layout).engine
+                    self.said.append(f"{name.replace('_', ' ')}: {path}")
+                found[name] = _teaching(self._engines[path], self.trainee.precision)
         return found
+
+
+def _alike(one: Asked, shards: Shards) -> bool:
+    """Whether no other prompt could be put before a reply, where that is asked for."""
+    if "mismatched" not in _companions(one):
+        return False
+    return len({row.rendered.prompt.tobytes() for row in shards}) < 2
 
 
 def _companions(one: Asked) -> tuple[str, ...]:
@@ -295,14 +330,14 @@ def terms_of(asked: Sequence[Asked], work: Assembling) -> Assembled:
     """The terms of a loop: a task each, its rows, its reference and its teachers."""
     made: list[Term] = []
     first_held: Rows | None = None
-    moving: Moving | None = None
     for number, one in enumerate(asked):
-        rows, held_out = work.rows(one), work.held_out(one) if not number else None
+        rows, held_out = work.rows(one), work.held_out(one)
         first_held = first_held or held_out
         values: Callable[[Sequence[Line]], PerToken] | None = None
         if "reference" in one.card.needs:
-            values, moving = work.reference(one, rows, held_out)
+            values = work.reference(one, rows, held_out)
         teachers = work.teachers(one)
         task = Task(one.objective, one.reduction, reference=values, teachers=teachers, weight=one.weight)
-        made.append(Term(task, rows))
-    return Assembled(made, first_held, moving, work.said)
+        looked_at = held_out.of(range(len(held_out.rows))) if held_out is not None else None
+        made.append(Term(task, rows, name=one.stream if number else "", held_out=looked_at))
+    return Assembled(made, first_held, work.moving, work.said)

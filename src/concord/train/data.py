@@ -9,12 +9,16 @@ A folder that was made of the same data in the same way is used again.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeAlias, cast
+
+import numpy as np
 
 from concord import durable, store
 from concord.data import Limit, Preparation, Shards, prepare, prompt_key, split
@@ -26,9 +30,10 @@ from concord.render.records import Rendered
 from concord.render.renderer import Renderer
 from concord.store import Store
 from concord.train.step_ends import with_step_ends
+from concord.train.stretches import Stretching
 from concord.train.usable import Usable, rows_said
 from concord.train.wanted import Wanted, wanted
-from concord.types import JSON, Item
+from concord.types import JSON, Item, Ratings
 
 __all__ = [
     "KEY",
@@ -133,7 +138,8 @@ class LoadSettings:
 
     `eval_share` of the prompts is held out, drawn by `seed`, with all rows that ask the same. `threshold` is
     the score from which a reply counts as good, where scores become labels. `build` makes other items of each
-    that can be used. `workers` render beside this process.
+    that can be used. With `stretches` a text that is longer than the limit becomes several rows. `workers`
+    render beside this process.
     """
 
     limit: Limit | None = None
@@ -141,6 +147,7 @@ class LoadSettings:
     seed: int = 0
     threshold: float | None = None
     build: Build | None = None
+    stretches: bool = False
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -155,7 +162,9 @@ class Loaded:
 
     `counts` has for each side how many rows were `read`, `unreadable`, `dropped` (by reason), `too_long`,
     `refused` by rendering (by reason), and how many `rows`, `tokens` and `trained` tokens there are; `cut`
-    rows lost `tokens_cut`. `reused` says that the folder held all this already.
+    rows lost `tokens_cut`. Where replies are judged, `labels` counts good and bad ones; where scores were
+    brought to mean 0 and deviation 1, `scores` has what these were. `reused` says that the folder held all
+    this already.
     """
 
     shards: Shards
@@ -201,6 +210,9 @@ class _Loading:
     asked: set[str] = field(default_factory=set[str])
     """Keys of the prompts of held-out data that are not a share of those trained on."""
     repeated: int = 0
+    scale: "_Scale | None" = None
+    passed: Counter[str] = field(default_factory=Counter[str])
+    """Of the rows of a side, those of which something else is to be said, by what that is."""
 
     def __post_init__(self) -> None:
         if self.data.held_out and self.settings.eval_share:
@@ -212,6 +224,7 @@ class _Loading:
         """A digest of all that decides the rows."""
         own = {"eval_share": self.settings.eval_share, "seed": self.settings.seed}
         settings = {**own, "threshold": self.settings.threshold, "build": _name(self.settings.build)}
+        settings["stretches"] = self.settings.stretches
         limit = self.settings.limit
         return store.key(
             "train rows",
@@ -248,7 +261,8 @@ class _Loading:
         except OSError as error:
             doing, kept = f"making the folder {self.folder}", "nothing was written"
             raise StoreError(durable.disk_message(error, doing=doing, kept=kept)) from error
-        self.notes += self.data.notes
+        self.notes += (*self.data.notes, *self.wanted.advice)
+        self.scale = self._scale() if self.wanted.standard else None
         held_out = None
         if self.data.held_out or self.settings.eval_share:
             held_out = self._side(_HELD_OUT, self.data.held_out or self.data.train)
@@ -263,33 +277,24 @@ class _Loading:
 
     def _side(self, side: str, readings: Sequence[Reading]) -> Shards | None:
         """One side, prepared; None where the share that is held out has nothing of use."""
-        usable = Usable(self._items(side, readings), self.wanted, threshold=self.settings.threshold)
+        usable = self._usable(side, readings)
         skip, shared = readings[0].on_bad_row == "skip", side == _HELD_OUT and not self.data.held_out
-        rows = self._with_step_ends(usable, skip=skip) if "steps" in self.wanted.kinds else iter(usable)
-        if self.settings.build is not None:
-            rows = chain.from_iterable(map(self.settings.build, rows))
+        self.passed = Counter()
+        rows = self._made_of(usable, skip=skip)
         first = next(rows, None)
+        name = "the data" if side == _TRAIN else "the data to evaluate on"
         if first is None:
             if shared:
                 return self._none_held_out("none can be used")
-            usable.require("the data" if side == _TRAIN else "the data to evaluate on")
-        assert first is not None
+            usable.require(name)
+            return self._nothing_built(name, usable)
 
         def told(done: int, _: int | None) -> None:
             if self.progress is not None:
                 self.progress(side, done, _read(readings))
 
         try:
-            done = prepare(
-                chain([first], rows),
-                self.renderer,
-                self.folder / side,
-                store=self.store,
-                limit=self.settings.limit,
-                on_bad_row="skip" if skip else "stop",
-                workers=self.settings.workers,
-                progress=told,
-            )
+            done = self._prepared(side, chain([first], rows), skip=skip, progress=told)
         except InputError as error:
             if type(error) is not InputError:
                 raise
@@ -297,8 +302,31 @@ class _Loading:
                 return self._none_held_out(str(error).partition("; accepted: ")[0])
             before = f" Before that: {'; '.join(usable.notes)}." if usable.notes else ""
             raise InputError(f"{side}: {error}{before}") from error
+        if side == _TRAIN:
+            usable.require_some(name)
         self._tell(side, usable, done, readings)
         return done.shards
+
+    def _prepared(
+        self, side: str, items: Iterator[Item], *, skip: bool, progress: Callable[[int, int | None], None]
+    ) -> Preparation:
+        """The rows of a side, written."""
+        limit, on_bad_row = self.settings.limit, cast("OnBadRow", "skip" if skip else "stop")
+        prepared = partial(prepare, limit=limit, on_bad_row=on_bad_row, progress=progress)
+        if limit is None or not self.settings.stretches:
+            workers = self.settings.workers
+            return prepared(items, self.renderer, self.folder / side, store=self.store, workers=workers)
+        stretching = Stretching(self.renderer, limit.max_length)
+        done = prepared(stretching.items(items), cast("Renderer", stretching), self.folder / side)
+        cut = f"longer than {limit.max_length:,} tokens, as {stretching.rows:,} rows that are not"
+        self.passed[cut] += stretching.cut
+        return done
+
+    def _nothing_built(self, name: str, usable: Usable) -> None:
+        """Refuse data of which nothing could be made."""
+        wrong = f"{name} hold no row of which {_name(self.settings.build)} makes anything"
+        found, accepted = Said(f"{rows_said(usable.used)} of use"), "rows whose replies are told apart"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do="give other data"))
 
     def _none_held_out(self, why: str) -> None:
         """Say that the share that was to be held out holds nothing."""
@@ -319,6 +347,37 @@ class _Loading:
                 else:
                     self.repeated += key in self.asked
             yield item
+
+    def _usable(self, side: str, readings: Sequence[Reading]) -> Usable:
+        """The items of a side that can be used."""
+        return Usable(self._items(side, readings), self.wanted, threshold=self.settings.threshold)
+
+    def _made_of(self, usable: Usable, *, skip: bool) -> Iterator[Item]:
+        """What is rendered of the items that can be used."""
+        if "steps" in self.wanted.kinds:
+            return self._with_step_ends(usable, skip=skip)
+        if (build := self.settings.build) is not None:
+            return self._built(usable, build)
+        return map(self.scale.on, usable) if self.scale else iter(usable)
+
+    def _built(self, usable: Usable, build: Build) -> Iterator[Item]:
+        """What is built of items; replies of which nothing is are counted."""
+        for item in usable:
+            made = list(build(item))
+            if sum(len(one.replies) for one in made) < len(item.replies):
+                self.passed[f"of which {build.__name__} leaves some replies out"] += 1
+            yield from made
+
+    def _scale(self) -> "_Scale":
+        """The mean and the deviation of the scores that are trained on."""
+        known = (item.utilities for item in self._usable(_TRAIN, self.data.train))
+        found = (score for one in known if isinstance(one, Ratings) for score in one.scores)
+        scores = np.fromiter((score for score in found if score is not None), float)
+        if not len(scores):
+            return _Scale(0.0, 1.0)
+        # Of equal scores the deviation may be a rounding error instead of zero.
+        apart = scores.max() > scores.min()
+        return _Scale(float(scores.mean()), float(scores.std()) if apart else 1.0)
 
     def _with_step_ends(self, usable: Usable, *, skip: bool) -> Iterator[Item]:
         """Items with the places of their steps; what cannot be rendered goes on, to be refused there."""
@@ -356,16 +415,44 @@ class _Loading:
             "rows": done.rows,
             "tokens": done.tokens,
             "trained": int(done.shards.lengths.trained.sum()),
+            **({"labels": {"good": labels[True], "bad": labels[False]}} if (labels := usable.labels) else {}),
+            **({"scores": asdict(self.scale)} if self.scale else {}),
         }
         numbers = {
             "not readable": skipped,
             "left out, as too long": done.dropped,
             f"cut, by {done.tokens_cut:,} tokens in all": done.cut,
             **{f"not rendered: {reason}": count for reason, count in done.refused.items()},
+            **self.passed,
         }
         told = [*(note for reading in own for note in reading.notes), *usable.notes]
         told += [f"{rows_said(count)} {what}" for what, count in numbers.items() if count]
+        if side == _TRAIN:
+            told += [*usable.advice, *([self.scale.said] if self.scale else [])]
         self.notes += [f"{side}: {one}" for one in told]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How scores are brought to mean 0 and deviation 1."""
+
+    mean: float
+    deviation: float
+
+    def on(self, item: Item) -> Item:
+        """An item with its scores on this scale."""
+        known = item.utilities
+        assert isinstance(known, Ratings)
+        scores = tuple(None if one is None else (one - self.mean) / self.deviation for one in known.scores)
+        return replace(item, utilities=replace(known, scores=scores))
+
+    @property
+    def said(self) -> str:
+        """In words."""
+        return (
+            f"scores are brought to mean 0 and deviation 1: a reward r stands for a score of"
+            f" {self.mean:g} + {self.deviation:g} r"
+        )
 
 
 def _name(build: Build | None) -> str:

@@ -1,9 +1,10 @@
 """What a training leaves: a folder that transformers loads and generates from, tried in a fresh process.
 
-A model is written as a model and an adapter as an adapter, weights in the precision they came in, beside the
-tokenizer with its chat template and what generation stops at. A head of rewards goes where transformers has
-the head of a sequence classifier of one label, a head of steps where it has that of a token classifier, so
-that other tools load them. A folder is filled aside and renamed: it is whole, or what stood there before.
+A model is written as a model and an adapter as an adapter, weights in the precision they came in unless that
+would undo the training (`rounding.surviving` decides), beside the tokenizer with its chat template and what
+generation stops at. A head of rewards goes where transformers has the head of a sequence classifier of one
+label, a head of steps where it has that of a token classifier, so that other tools load them. A folder is
+filled aside and renamed: it is whole, or what stood there before.
 
 `check_export` believes nothing of this. Another process, which knows of the training only what stands in the
 folder, loads it with transformers alone; its weights must be those that were written, bit for bit, its
@@ -91,7 +92,7 @@ def export(
 ) -> Exported:
     """Write a trained model, or the adapter that was trained on it, with all that is needed to use it.
 
-    `came` has the precision of weights that were taken up to be trained (`trainable_in_float32`), `stilled`
+    `came` has the precision of weights that are not written as they are (`surviving` gives it), `stilled`
     the dropout that its configuration gets back, `state` all weights of a model whose own are sharded over
     ranks, and those of its head under names that begin with `head.`. The model itself stays as it is, and can
     be trained on.
@@ -127,7 +128,7 @@ def _refused(error: Exception) -> OSError:
 def weights(
     model: nn.Module, came: Mapping[str, torch.dtype], state: Mapping[str, Tensor] | None = None
 ) -> dict[str, Any]:
-    """All weights of a model on the CPU, each in the precision it came in; what is tied stays tied.
+    """All weights of a model on the CPU, each in the precision `came` has for it; what is tied stays tied.
 
     They are cast one by one and leave the accelerator, where there may be no room for a second copy.
     """

@@ -16,15 +16,13 @@ import torch
 
 from concord.errors import RunError, Said, explain
 from concord.objectives import initial_state
-from concord.objectives.metrics import Metric
 from concord.train.batch import Batch
 from concord.train.optimizers import Optimizing, clip, rate
-from concord.train.plan import plan_step
-from concord.train.source import Source, costs
+from concord.train.source import Source, costs, plan_of
 from concord.train.step import Done, Policy, ask, gradient
 from concord.train.task import Task
 
-__all__ = ["Hook", "Loop", "Stepped", "Term", "bare", "fit"]
+__all__ = ["Hook", "Loop", "Stepped", "Term", "bare", "fit", "is_memory", "means_of"]
 
 
 @dataclass
@@ -34,6 +32,10 @@ class Term:
     task: Task
     source: Source
     state: Any = None
+    name: str = ""
+    """What its metrics are called by; empty for the first, whose metrics have their plain names."""
+    held_out: Batch | None = None
+    """Rows that are looked at, and not learned from."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,10 @@ class Loop:
     step: int = 0
     tokens: int = 0
     rows: int = 0
-    stopping: bool = False
+    asked: bool = False
     """Set by whoever wants the loop to end after the step it is in."""
+    stopping: bool = False
+    """Whether it will: all ranks have agreed."""
     said: list[str] = field(default_factory=list[str])
     """What a person should know of what happened on the way."""
 
@@ -94,17 +98,17 @@ class Loop:
         norm = clip(self.weights.values(), self.how.max_grad_norm)
         if not math.isfinite(norm):
             raise self._not_finite("gradient", norm, batches)
-        self.optimizer.step()
+        self._move()
         self.optimizer.zero_grad(set_to_none=True)
         for term, done in zip(self.terms, found, strict=True):
             term.state = done.state
         self.step += 1
-        rows, tokens = sum(map(len, batches)), sum(done.tokens for done in found)
+        rows, tokens = len(batches[0]), sum(done.tokens for done in found)
         self.rows, self.tokens = self.rows + rows, self.tokens + tokens
         return Stepped(
             step=self.step,
             loss=sum(float(done.loss) for done in found),
-            metrics=_means(found),
+            metrics=means_of(self.terms, found),
             grad_norm=norm,
             learning_rate=learning_rate,
             rows=rows,
@@ -112,31 +116,43 @@ class Loop:
             seconds=time.perf_counter() - begun,
         )
 
+    def _move(self) -> None:
+        """The optimizer's step; in the first it takes memory for what it remembers."""
+        try:
+            self.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_memory(error):
+                raise
+            wrong = f"the memory does not suffice for the optimizer in step {self.step + 1}"
+            accepted = "memory for two more numbers a weight that is trained"
+            do = "train an adapter, or share the model out over devices (sharding: fsdp)"
+            raise RunError(explain(wrong, found=Said(_memory(error)), accepted=accepted, do=do)) from error
+
     def _gradients(self, batches: Sequence[Batch]) -> list[Done]:
         """The gradient of a step, in smaller parts where it does not fit."""
         while True:
             try:
                 return self._tried(batches)
             except (RuntimeError, MemoryError) as error:
-                if not _is_memory(error):
+                if not is_memory(error):
                     raise
                 found = _memory(error)
             # Outside of the handler, whose traceback would hold on to what has to be freed.
             self.optimizer.zero_grad(set_to_none=True)
-            self._shrink(batches, found)
+            self.shrink(batches, found)
 
     def _tried(self, batches: Sequence[Batch]) -> list[Done]:
         found: list[Done] = []
         for term, batch in zip(self.terms, batches, strict=True):
-            layout = self.policy.engine.layout
-            plan = plan_step(costs(batch, layout), budget=self.budget, ranks=self.policy.ranks.count)
+            layout, ranks = self.policy.engine.layout, self.policy.ranks.count
+            plan = plan_of(batch, layout, budget=self.budget, ranks=ranks)
             done = gradient(self.policy, term.task, batch, plan, state=term.state)
             if not bool(torch.isfinite(done.loss)):
                 raise self._not_finite("loss", float(done.loss), batches)
             found.append(done)
         return found
 
-    def _shrink(self, batches: Sequence[Batch], found: str) -> None:
+    def shrink(self, batches: Sequence[Batch], found: str) -> None:
         """Halve what goes through the model at a time; where that cannot help, say what could."""
         largest = max(size for batch in batches for size in costs(batch, self.policy.engine.layout))
         if self.policy.ranks.count > 1 or self.budget <= largest:
@@ -174,6 +190,7 @@ class Loop:
             for place, row in enumerate(batch.rows):
                 answer = ask(self.policy, term.task, batch.part([place]))
                 flats = [*answer.values.values(), *answer.refs.values(), *answer.statistics.values()]
+                flats += [] if answer.losses is None else [answer.losses]
                 if not all(bool(flat.isfinite().all()) for flat in flats):
                     yield str(row.origin or f"row {row.number}")
 
@@ -203,7 +220,7 @@ def fit(loop: Loop, hooks: Sequence[Hook] = ()) -> Loop:
     while loop.step < loop.steps and not loop.stopping:
         done = loop.advance()
         # Whoever is asked to stop says so to all, or the others would wait for it.
-        loop.stopping = loop.policy.ranks.any(loop.stopping)
+        loop.stopping = loop.policy.ranks.any(loop.asked)
         for hook in hooks:
             hook.after(loop, done)
     for hook in hooks:
@@ -211,13 +228,17 @@ def fit(loop: Loop, hooks: Sequence[Hook] = ()) -> Loop:
     return loop
 
 
-def _means(found: Sequence[Done]) -> dict[str, float]:
-    """The metrics of a step; of terms that measure the same, over all of it."""
-    sums: dict[str, Metric] = {}
-    for done in found:
-        for name, metric in done.metrics.items():
-            sums[name] = sums[name].plus(metric) if name in sums else metric
-    return {name: float(metric.mean) for name, metric in sums.items() if bool(metric.count > 0)}
+def means_of(terms: Sequence[Term], found: Sequence[Done]) -> dict[str, float]:
+    """The metrics of a step; those of further terms, and their losses, under the names of the terms."""
+    means: dict[str, float] = {}
+    for term, done in zip(terms, found, strict=True):
+        prefix = f"{term.name}/" if term.name else ""
+        means |= {
+            f"{prefix}{name}": float(one.mean) for name, one in done.metrics.items() if bool(one.count > 0)
+        }
+        if len(terms) > 1:
+            means[f"{prefix}loss" if prefix else "main/loss"] = float(done.loss)
+    return means
 
 
 def bare(name: str) -> str:
@@ -225,8 +246,11 @@ def bare(name: str) -> str:
     return name.replace("_checkpoint_wrapped_module.", "").replace("_orig_mod.", "")
 
 
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+def is_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left."""
+    said = str(error)
+    known = "can't allocate memory" in said or "CUBLAS_STATUS_ALLOC_FAILED" in said
+    return known or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _memory(error: BaseException) -> str:

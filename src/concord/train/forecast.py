@@ -31,7 +31,7 @@ from concord.engine.forest import PRICE
 from concord.engine.head import CPU_TILE, DEVICE_TILE
 from concord.errors import NOTHING, CapabilityError, InputError, Said, explain
 from concord.results import Interval
-from concord.train.plan import plan_step
+from concord.train.plan import Plan, plan_rows, plan_step
 from concord.train.rehearsal import Rehearsed, Way, rehearse
 
 __all__ = [
@@ -73,10 +73,10 @@ HOLES = {"cpu": 150 << 20, "cuda": 0}
 SHARE = 0.85
 """Of a device's class of memory, what a training may be planned to take."""
 
-BUDGETS = {"cpu": 4096, "cuda": 16_384}
-"""Tokens of a micro-batch, at most: more makes products no faster."""
+BUDGETS = {"cpu": 1024, "cuda": 16_384}
+"""Tokens of a micro-batch, at most: more makes products no faster, and takes memory."""
 
-LEAST_BUDGET = 1024
+LEAST_BUDGET = 512
 """Tokens of a micro-batch below which a smaller way of training is taken: products become slow."""
 
 _STEP = 256  # budgets are multiples of it, so that small differences of libraries do not move them
@@ -409,7 +409,7 @@ def work_of(lengths: Lengths, schedule: Schedule) -> Work:
     passes = tokens = trained = largest = 0
     for first, stop in pairwise(edges):
         rows = row_at(np.arange(first, stop), size, schedule.seed)
-        plan = plan_step(weights[rows].tolist(), budget=schedule.budget, ranks=schedule.ranks)
+        plan = _planned(schedule, weights[rows], leaves[rows], lengths.longest[rows])
         passes, trained = passes + plan.passes, trained + int(lengths.trained[rows].sum())
         for part in (rows[list(places)] for parts in plan.parts for places in parts if places):
             if schedule.layout == "rows":
@@ -420,6 +420,14 @@ def work_of(lengths: Lengths, schedule: Schedule) -> Work:
     scale = last / max(1, edges[-1])
     passes, tokens, trained = (round(scale * one) for one in (passes, tokens, trained))
     return Work(schedule.steps, passes, tokens, trained, largest, planned)
+
+
+def _planned(schedule: Schedule, weights: Any, leaves: Any, longest: Any) -> Plan:
+    """A step as the loop will split it."""
+    given = {"budget": schedule.budget, "ranks": schedule.ranks}
+    if schedule.layout == "rows":
+        return plan_rows(list(zip(leaves.tolist(), longest.tolist(), strict=True)), **given)
+    return plan_step(weights.tolist(), **given)
 
 
 # --- how long ---------------------------------------------------------------------------------------------

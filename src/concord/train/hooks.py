@@ -17,13 +17,11 @@ from concord.messages import Prompt
 from concord.run import Run
 from concord.seam import Ask, Reply, Sampling
 from concord.tensors import PerToken
-from concord.train.batch import Batch
 from concord.train.checkpoint import Checkpoints
-from concord.train.fit import Hook, Loop, Stepped
-from concord.train.plan import plan_step
+from concord.train.fit import Hook, Loop, Stepped, means_of
 from concord.train.saving import Saved, saved
-from concord.train.source import costs
-from concord.train.step import evaluate
+from concord.train.source import plan_of
+from concord.train.step import Done, evaluate
 from concord.types import JSON
 
 __all__ = ["Evaluator", "Moving", "Quiet", "Recorder", "Sampler", "Saver", "Told", "peak_memory"]
@@ -50,8 +48,8 @@ class Recorder(Quiet):
     """Means over the steps since the last row, every so many steps, and after the last."""
 
     every: int
-    per_epoch: float
-    """Steps of an epoch."""
+    epoch: Callable[[int], float]
+    """How often the rows have been gone through after so many steps."""
     tell: Told
     _sums: dict[str, float] = field(default_factory=dict[str, float])
     _counts: dict[str, int] = field(default_factory=dict[str, int])
@@ -77,7 +75,7 @@ class Recorder(Quiet):
     def _write(self, loop: Loop, done: Stepped) -> None:
         means = {name: value / self._counts[name] for name, value in self._sums.items()}
         seconds = max(self._seconds, 1e-9)
-        row = {"step": done.step, "epoch": done.step / self.per_epoch, "learning_rate": done.learning_rate}
+        row = {"step": done.step, "epoch": self.epoch(done.step), "learning_rate": done.learning_rate}
         row |= means
         row |= {
             "num_tokens": loop.tokens,
@@ -118,7 +116,6 @@ def peak_memory(device: torch.device) -> int:
 class Evaluator(Quiet):
     """Loss and metrics on held-out rows: before the first step, every so many, and after the last."""
 
-    batch: Batch
     every: int
     tell: Told
     _last: int = -1
@@ -139,13 +136,15 @@ class Evaluator(Quiet):
             self._evaluate(loop)
 
     def _evaluate(self, loop: Loop) -> None:
-        term, policy = loop.terms[0], loop.policy
-        plan = plan_step(
-            costs(self.batch, policy.engine.layout), budget=loop.budget, ranks=policy.ranks.count
-        )
-        done = evaluate(policy, term.task, self.batch, plan, state=term.state)
-        row = {"step": loop.step, "eval_loss": float(done.loss)}
-        row |= {f"eval_{name}": float(one.mean) for name, one in done.metrics.items() if bool(one.count > 0)}
+        policy, ranks = loop.policy, loop.policy.ranks.count
+        terms = [term for term in loop.terms if term.held_out is not None]
+        found: list[Done] = []
+        for term in terms:
+            assert term.held_out is not None
+            plan = plan_of(term.held_out, policy.engine.layout, budget=loop.budget, ranks=ranks)
+            found.append(evaluate(policy, term.task, term.held_out, plan, state=term.state))
+        row = {"step": loop.step, "eval_loss": sum(float(done.loss) for done in found)}
+        row |= {f"eval_{name}": value for name, value in means_of(terms, found).items()}
         self._last = loop.step
         self.tell(row)
 

@@ -35,6 +35,8 @@ class Asked:
     reduction: Callable[..., Any] | None
     weight: float
     stream: str
+    batch_size: int = 0
+    """How many rows a step has, where that is known."""
 
     @property
     def card(self) -> Card:
@@ -50,7 +52,7 @@ def asked_of(recipe: Recipe) -> tuple[Recipe, list[Asked]]:
         recipe = informed(recipe, needs=card.needs, inputs=card.inputs, knobs=card.knobs)
         bound = partial(function, **recipe.objective_knobs) if recipe.objective_knobs else function
         reduction = getattr(objectives, recipe.reduction) if recipe.reduction else None
-        return recipe, [Asked(bound, reduction, 1.0, "data")]
+        return recipe, [Asked(bound, reduction, 1.0, "data", recipe.batch_size)]
     found: list[Asked] = []
     for term in recipe.terms:
         objective, reduction = getattr(objectives, term.objective), getattr(objectives, term.reduction)
@@ -63,6 +65,7 @@ def asked_of(recipe: Recipe) -> tuple[Recipe, list[Asked]]:
                 partial(reduction, **own) if own else reduction,
                 term.weight,
                 term.on,
+                recipe.batch_size,
             )
         )
     return recipe, found
@@ -115,17 +118,20 @@ class _Stream:
     """What is made of each item before it is rendered, where it is not learned from as it is."""
     setting: str = ""
     """The setting that names data of its own."""
+    stretches: bool = False
+    """Whether texts that are too long become several rows."""
 
 
 _PAIR: tuple[Kind, ...] = ("comparison",)
+_JUDGED: tuple[Kind, ...] = ("comparison", "judgement", "rating", "ranking")
 _STREAMS: Mapping[str, _Stream] = {
     "chosen": _Stream(_side(better=True), _PAIR),
     "chosen_logits": _Stream(_side(better=True), _PAIR),
     "rejected_logits": _Stream(_side(better=False), _PAIR),
     # The rejected replies are those that the student sampled.
     "sampled_logits": _Stream(_side(better=False), _PAIR),
-    "hindsight": _Stream(None, _PAIR, hindsight),
-    "pretrain": _Stream(setting="pretrain_data"),
+    "hindsight": _Stream(None, _JUDGED, hindsight),
+    "pretrain": _Stream(setting="pretrain_data", stretches=True),
 }
 
 
@@ -140,7 +146,7 @@ def rows_wanted(asked: list[Asked]) -> Wanted:
     for one in main:
         if kinds := stream_of(one.stream).kinds:
             return Wanted(kinds=kinds, by=one.card.name)
-    return wanted(main[0].card)
+    return wanted(main[0].card, batch_size=main[0].batch_size)
 
 
 def build_of(asked: list[Asked]) -> Build | None:

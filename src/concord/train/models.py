@@ -1,6 +1,6 @@
 """Models of a run: the one that is trained, those it is compared with, and the precision of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from concord.train.rehearsal import Precision
 __all__ = [
     "Sizes",
     "Trainee",
+    "alike",
     "load_trainee",
     "lora_of",
     "model_path",
@@ -108,6 +109,8 @@ def load_trainee(path: str, recipe: Recipe, device: torch.device, sizes: Sizes, 
     came: dict[str, torch.dtype] = {}
     if recipe.train == "full" and hasattr(model, "peft_config"):
         model, came = merged(model)
+        # peft froze it, below its adapter.
+        model.requires_grad_(True)
         said.append("adapter: the model came with one, which was merged into its weights")
     if recipe.train == "lora":
         model = _adapted(model, recipe, device)
@@ -127,6 +130,32 @@ def load_trainee(path: str, recipe: Recipe, device: torch.device, sizes: Sizes, 
 
     said.append(f"precision: {_PRECISIONS[how]}")
     return Trainee(started, came, precision, heads, (*said, *started.lines))
+
+
+def alike(path: str, recipe: Recipe, trainee: Trainee) -> nn.Module:
+    """A model that the trained one is compared with, made as that one was: each weight in the same precision.
+
+    In another, what separates the two at the first step would be rounding.
+    """
+    device = next(trainee.engine.parameters()).device
+    model: Any = opened(path, recipe, torch.device("cpu") if recipe.quant != "none" else device)
+    if recipe.train == "full" and hasattr(model, "peft_config"):
+        model, _ = merged(model)
+    if recipe.quant != "none":
+        model = quantise(model, recipe.quant, device=device)
+    theirs = dict(_held(trainee.model))
+    usual = next(trainee.model.parameters())
+    for name, own in _held(model):
+        like = theirs.get(name, usual if isinstance(own, nn.Parameter) else own)
+        if own.is_floating_point() and like.is_floating_point():
+            own.data = own.data.to(like.dtype)
+    return model
+
+
+def _held(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Weights and buffers, those below an adapter by the names they have without one."""
+    for name, one in (*causal(model).named_parameters(), *causal(model).named_buffers()):
+        yield name.replace(".base_layer", "").replace("_checkpoint_wrapped_module.", ""), one
 
 
 _PRECISIONS = {

@@ -15,7 +15,8 @@ from concord.engine import adapted
 from concord.engine.guards import objections
 from concord.errors import CapabilityError
 from concord.recipes import Recipe
-from concord.train.fit import Loop
+from concord.train.batch import Batch
+from concord.train.fit import Loop, Term, is_memory
 from concord.train.forecast import (
     Choice,
     Costs,
@@ -30,10 +31,9 @@ from concord.train.forecast import (
     work_of,
 )
 from concord.train.models import lora_of
-from concord.train.plan import plan_step
 from concord.train.ranks import Ranks
 from concord.train.rehearsal import Precision, Way, skeleton
-from concord.train.source import costs
+from concord.train.source import plan_of, row_tokens
 from concord.train.step import gradient
 
 __all__ = ["Plan", "Where", "planned", "probe"]
@@ -156,20 +156,44 @@ def _layout(config: Any, recipe: Recipe, longest: int) -> Any:
         return "rows" if list(objections(model, longest=longest)) else "forest"
 
 
-def probe(loop: Loop, plan: Plan, *, evaluations: float = 0.0) -> Seconds | None:
-    """Time some micro-batches of the first step, and say how long all steps will take. Nothing is changed."""
+def probe(loop: Loop, plan: Plan) -> Seconds | None:
+    """Time some micro-batches of the first step, and say how long all steps will take. Nothing is changed.
+
+    How many tokens a row costs is measured too: companions, second passes, further terms are in no plan.
+    """
     timed: list[tuple[int, float]] = []
-    for term in loop.terms:
+    computed = counted = 0.0
+    for number, term in enumerate(loop.terms):
         batch = term.source.batch(loop.step)
-        sizes = costs(batch, loop.policy.engine.layout)
-        split = plan_step(sizes, budget=loop.budget, ranks=loop.policy.ranks.count)
-        for number in range(min(_PROBED, split.passes)):
-            rows = batch.part(split.parts[0][number] or (0,))
-            alone = plan_step(costs(rows, loop.policy.engine.layout), budget=max(sum(sizes), 1))
+        seen: list[tuple[int, int]] = []
+        for rows in _parts(loop, batch):
             begun = time.perf_counter()
-            done = gradient(loop.policy, term.task, rows, alone, state=term.state)
-            timed.append((done.tokens, time.perf_counter() - begun))
+            tokens = _tried(loop, term, rows)
+            timed.append((tokens, time.perf_counter() - begun))
+            seen.append((tokens, len(rows)))
+        computed += sum(tokens for tokens, _ in seen) * len(batch) / max(1, sum(rows for _, rows in seen))
+        counted += 0 if number else sum(row_tokens(row.rendered) for row in batch.rows)
     loop.optimizer.zero_grad(set_to_none=True)
     # The first pass pays for what is set up once.
     timed = timed[1:] if len(timed) > 2 else timed
-    return time_for(timed, plan.work.tokens, beside=evaluations) if timed else None
+    return time_for(timed, round(plan.work.tokens * computed / max(1.0, counted))) if timed else None
+
+
+def _parts(loop: Loop, batch: Batch) -> list[Batch]:
+    """Some of the micro-batches of a step."""
+    split = plan_of(batch, loop.policy.engine.layout, budget=loop.budget)
+    return [batch.part(places) for places in split.parts[0][:_PROBED]]
+
+
+def _tried(loop: Loop, term: Term, rows: Batch) -> int:
+    """Tokens of one micro-batch, forward and backward; in smaller ones where it does not fit."""
+    while True:
+        try:
+            split = plan_of(rows, loop.policy.engine.layout, budget=loop.budget)
+            return gradient(loop.policy, term.task, rows, split, state=term.state).tokens
+        except (RuntimeError, MemoryError) as error:
+            if not is_memory(error):
+                raise
+            said = (str(error).splitlines() or [""])[0]
+        loop.optimizer.zero_grad(set_to_none=True)
+        loop.shrink([rows], said)

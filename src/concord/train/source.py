@@ -1,5 +1,6 @@
 """Where the rows of each step come from. A step's rows follow from its number alone, so nothing is lost."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,8 +15,9 @@ from concord.errors import InputError, Said, explain
 from concord.render import Rendered
 from concord.render.records import Leaf
 from concord.train.batch import Batch
+from concord.train.plan import Plan, plan_rows, plan_step
 
-__all__ = ["Rows", "Source", "costs", "longest_of", "mismatched"]
+__all__ = ["Rows", "Source", "costs", "longest_of", "mismatched", "plan_of", "row_tokens"]
 
 
 @runtime_checkable
@@ -61,72 +63,118 @@ class Rows:
 
     def batch(self, step: int) -> Batch:
         """The rows of a step."""
-        return self.of(self.places(step))
+        first = step * self.batch_size
+        return self.of(self.places(step), first)
 
-    def of(self, places: Sequence[int]) -> Batch:
-        """Some rows, with their companions."""
+    def of(self, places: Sequence[int], first: int = 0) -> Batch:
+        """Some rows, with their companions; the first of them stands at this position of the run."""
         rows = [self.view(self.rows[place]) if self.view else self.rows[place] for place in places]
         found: dict[str, list[Prepared]] = {}
         for name in self.companions:
             beside = _MADE.get(name)
-            found[name] = [beside(self, place) if beside else self._beside(name, place) for place in places]
+            found[name] = [
+                beside(self, place) if beside else self._beside(name, place, first + number)
+                for number, place in enumerate(places)
+            ]
         return Batch.of_step(rows, found)
 
-    def _beside(self, name: str, place: int) -> Prepared:
-        """The row of another stream that goes with a row: always the same one."""
+    def _beside(self, name: str, place: int, position: int) -> Prepared:
+        """The row of another stream that goes with a row: one of the same prompt, else the next in turn."""
         others = self.streams[name]
-        return others[permuted(place % len(others), len(others), subseed(self.seed, name))]
+        same = self.prompts(name).get(_ids(self.rows[place]), ())
+        if same:
+            return others[same[position % len(same)]]
+        return others[permuted(position % len(others), len(others), subseed(self.seed, name))]
+
+    def prompts(self, name: str) -> Mapping[bytes, Sequence[int]]:
+        """The rows of another stream by their prompts."""
+        if name not in self._prompts:
+            found: dict[bytes, list[int]] = {}
+            for number, row in enumerate(self.streams[name]):
+                found.setdefault(_ids(row), []).append(number)
+            self._prompts[name] = found
+        return self._prompts[name]
 
     @cached_property
-    def behind(self) -> int:
-        """How many rows further, in a shuffle of its own, the row stands whose prompt is borrowed."""
-        return max(1, len(self.rows) // 2)
+    def _prompts(self) -> dict[str, Mapping[bytes, Sequence[int]]]:
+        return {}
+
+    @cached_property
+    def stride(self) -> int:
+        """How far away the row is whose prompt is borrowed; one that leads through all rows."""
+        size = len(self.rows)
+        stride = 1 + subseed(self.seed, "mismatched") % max(1, size - 1)
+        while math.gcd(stride, size) > 1:
+            stride += 1
+        return stride
+
+
+def _ids(row: Prepared) -> bytes:
+    return row.rendered.prompt.tobytes()
 
 
 def mismatched(rows: Rows, place: int) -> Prepared:
-    """A row's reply behind the prompt of another row: the same one in every epoch.
+    """A row's reply behind the prompt of another row that asks something else: the same in every epoch.
 
     So what the reference thinks of it is reckoned once. Drawn within a batch, as it is usually done, it would
     be another one each time, and would depend on the size of batches.
     """
-    size = len(rows.rows)
-    if size < 2:
-        wrong, found = "no other prompt can be put before a reply", Said("one row")
-        raise InputError(explain(wrong, found=found, accepted="two rows or more", do="give more data"))
-    row = rows.rows[place]
-    other = rows.rows[(place + rows.behind) % size].rendered
-    leaf = row.rendered.replies[0][0]
+    size, row = len(rows.rows), rows.rows[place]
+    others = (rows.rows[(place + turn * rows.stride) % size] for turn in range(1, size))
+    other = next((one for one in others if _ids(one) != _ids(row)), None)
+    if other is None:
+        wrong, found = "no other prompt can be put before a reply", Said(f"{size} rows that ask the same")
+        raise InputError(explain(wrong, found=found, accepted="two prompts or more", do="give more data"))
+    leaf, borrowed = row.rendered.replies[0][0], other.rendered.prompt
     shared = len(row.rendered.prompt)
-    ids = np.concatenate([other.prompt, leaf.ids[shared:]])
-    spans = (leaf.spans + (len(other.prompt) - shared)).astype(leaf.spans.dtype)
-    return Prepared(row.number, Rendered(other.prompt, ((Leaf(ids, spans),),)), row.text)
+    ids = np.concatenate([borrowed, leaf.ids[shared:]])
+    spans = (leaf.spans + (len(borrowed) - shared)).astype(leaf.spans.dtype)
+    return Prepared(row.number, Rendered(borrowed, ((Leaf(ids, spans),),)), row.text)
 
 
 _MADE: Mapping[str, Callable[[Rows, int], Prepared]] = {"mismatched": mismatched}
 
 
+def plan_of(batch: Batch, layout: str, *, budget: int, ranks: int = 1) -> Plan:
+    """How the rows of a step are split, companions with them, as they will be laid out."""
+    if layout == "rows":
+        return plan_rows(_shapes(batch), budget=budget, ranks=ranks)
+    return plan_step(costs(batch), budget=budget, ranks=ranks)
+
+
 def costs(batch: Batch, layout: str = "forest") -> list[int]:
-    """How many tokens each row of a step has with its companions, as they are laid out: never fewer."""
-    count = _padded if layout == "rows" else _shared
+    """How many tokens each row of a step has by itself, with its companions: in a forest never fewer."""
+    if layout == "rows":
+        return [leaves * longest for leaves, longest in _shapes(batch)]
     streams = [batch, *batch.companions.values()]
-    return [sum(count(stream.rows[place].rendered) for stream in streams) for place in range(len(batch))]
+    return [sum(_shared(stream.rows[place].rendered) for stream in streams) for place in range(len(batch))]
+
+
+def row_tokens(row: Rendered) -> int:
+    """The tokens of a row, its prompt counted once."""
+    prompt = len(row.prompt)
+    return prompt + sum(
+        len(leaf.ids) - (prompt if place == 0 else 0)
+        for reply in row.replies
+        for place, leaf in enumerate(reply)
+    )
 
 
 def _shared(row: Rendered) -> int:
     """The prompt once, and what each further leaf may cost at most for what is too short to be shared."""
-    prompt, leaves = len(row.prompt), [leaf for reply in row.replies for leaf in reply]
-    firsts = {id(reply[0]) for reply in row.replies}
-    own = sum(len(leaf.ids) - (prompt if id(leaf) in firsts else 0) for leaf in leaves)
-    return prompt + own + PRICE * max(0, len(leaves) - 1)
+    return row_tokens(row) + PRICE * max(0, sum(map(len, row.replies)) - 1)
 
 
-def _padded(row: Rendered) -> int:
-    leaves = [len(leaf.ids) for reply in row.replies for leaf in reply]
-    return len(leaves) * max(leaves, default=0)
+def _shapes(batch: Batch) -> list[tuple[int, int]]:
+    """How many sequences each row is with its companions, and the longest of them."""
+    streams = [batch, *batch.companions.values()]
+    sizes = [
+        [len(leaf.ids) for one in streams for reply in one.rows[place].rendered.replies for leaf in reply]
+        for place in range(len(batch))
+    ]
+    return [(len(lengths), max(lengths, default=0)) for lengths in sizes]
 
 
 def longest_of(batch: Batch) -> int:
     """The longest sequence of some rows and their companions."""
-    streams = [batch, *batch.companions.values()]
-    leaves = (leaf for one in streams for row in one.rows for reply in row.rendered.replies for leaf in reply)
-    return max((len(leaf.ids) for leaf in leaves), default=0)
+    return max((longest for _, longest in _shapes(batch)), default=0)

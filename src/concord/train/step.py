@@ -129,7 +129,7 @@ def evaluate(policy: Policy, task: Task, batch: Batch, plan: Plan, *, state: Any
         if task.coupled:
             whole = _gathered(policy, task, batch, _parts(batch, plan, policy.ranks))
             share, measured, _ = _share(task, batch, whole, total, state)
-            return Done(share, measured, state, whole.tokens)
+            return Done(share, measured, state, _all_tokens(policy, whole.tokens))
         loss, metrics, tokens = torch.zeros((), device=policy.device), dict[str, Metric](), 0
         for part in _parts(batch, plan, policy.ranks):
             answer = ask(policy, task, part.batch)
@@ -215,7 +215,14 @@ def _coupled(
                     share = share + (answer.values[name] * slope[_places(ends[name], part)]).sum()
             _backward(policy, share * part.weight)
         tokens += answer.tokens * part.weight
-    return Done(loss.detach(), metrics, state, tokens)
+    return Done(loss.detach(), metrics, state, _all_tokens(policy, tokens))
+
+
+def _all_tokens(policy: Policy, tokens: int) -> int:
+    """Those of all ranks."""
+    if policy.ranks.count == 1:
+        return tokens
+    return int(policy.ranks.add(torch.tensor(tokens, device=policy.device)))
 
 
 def _gathered(policy: Policy, task: Task, batch: Batch, parts: Sequence[_Part]) -> Answer:

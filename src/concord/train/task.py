@@ -92,8 +92,8 @@ class Task:
 
     @property
     def coupled(self) -> bool:
-        """Whether all rows of a step must be seen at once."""
-        return self.card.coupled
+        """Whether all rows of a step must be seen at once, as what carries something on must see them."""
+        return self.card.coupled or self.stateful
 
     @property
     def referenced(self) -> bool:
@@ -187,6 +187,15 @@ class Task:
         beta: dict[str, Any] = {"per_token": self.card.per_token}
         if "beta" in self.card.knobs:
             beta["beta"] = self.card.knobs["beta"]
+        found = self._of_family(record, inputs, beta)
+        if "mismatched" in inputs:
+            ratio = inputs["mismatched"].ratio.detach()
+            found = {**found, "kl": Metric(ratio.sum(), ratio.new_tensor(float(len(ratio))))}
+        return found
+
+    def _of_family(
+        self, record: Record, inputs: Mapping[str, Any], beta: Mapping[str, Any]
+    ) -> Mapping[str, Metric]:
         match record:
             case Pairs():
                 return metrics.pair_metrics(record, **beta)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +15,14 @@ from transformers.utils import logging
 from concord import wire
 from concord.durable import write_json
 from concord.engine import LocalPolicy, LogProbs
-from concord.errors import CapabilityError, ConcordError, NotFoundError, RecipeError, RunError, Said, explain
-from concord.manifest import build_manifest, hash_file, hash_tree, manifest_differences
+from concord.errors import CapabilityError, ConcordError, RecipeError, RunError, Said, explain
 from concord.messages import Prompt
 from concord.recipes import Recipe
 from concord.report import trained_page, write_page
 from concord.results import Result
-from concord.run import Run, all_runs, run_id
+from concord.run import Run
 from concord.store import Store, default_root
+from concord.synth import MARK
 from concord.train.assembling import (
     Assembled,
     Assembling,
@@ -36,15 +36,17 @@ from concord.train.assembling import (
 from concord.train.checkpoint import Checkpoints
 from concord.train.export import check_export, export
 from concord.train.fit import Hook, Loop, fit
-from concord.train.forecast import Schedule, as_json
+from concord.train.forecast import Schedule, Seconds, as_json
 from concord.train.hooks import Evaluator, Recorder, Sampler, Saver
 from concord.train.inputs import COMPANIONS
 from concord.train.methods import Asked, asked_of
 from concord.train.models import Sizes, Trainee, load_trainee, model_path, precision_of, weighed
+from concord.train.opening import differences, open_run
 from concord.train.optimizers import Optimizing, adamw
 from concord.train.planning import Plan, Where, planned, probe
 from concord.train.ranks import Ranks, Sharding, begun, device_for, whole_state, wrapped
 from concord.train.records import shape_of
+from concord.train.rounding import Begun, begun_from, surviving
 from concord.train.saving import restore
 from concord.train.source import costs
 from concord.train.step import Policy
@@ -78,6 +80,8 @@ class _Work:
     stack: ExitStack
     ranks: Ranks
     asked: list[Asked] = field(default_factory=list[Asked])
+    begun: Begun = dict[str, torch.Tensor]
+    """The weights that training begins with, read when they are wanted."""
 
     def __post_init__(self) -> None:
         self.recipe, self.asked = asked_of(self.recipe)
@@ -95,7 +99,7 @@ class _Work:
         material = self._material(Path(self.stack.enter_context(TemporaryDirectory())))
         plan = self._planned(material)
         _, _, loop = self._loop(material, plan)
-        seconds = probe(loop, plan)
+        seconds = self._probed(loop, plan)
         if seconds is not None:
             self.watch.say(seconds.line)
 
@@ -126,7 +130,8 @@ class _Work:
             raise RunError(explain(wrong, found=found, accepted="a run without checkpoints", do=do))
         if run is not None:
             if resume:
-                self._compare(run)
+                for line in differences(run, self._here()):
+                    self.watch.say(line)
             run.mark("running")
         material = self._material(home / "data")
         if run is not None:
@@ -136,12 +141,15 @@ class _Work:
         plan = self._planned(material)
         trainee, made, loop = self._loop(material, plan)
         if run is not None and latest is None:
-            seconds = probe(loop, plan) if self.ranks.count == 1 else None
+            seconds = self._probed(loop, plan)
             write_json(home / "forecast.json", as_json(plan.work, plan.memory, seconds))
         hooks = self._hooks(run, checkpoints, loop, made, trainee)
         if latest is not None:
             self._resume(run, checkpoints, latest, loop, hooks)
-        elif resume:
+        elif run is not None:
+            # What was written before there was a checkpoint is written anew.
+            run.truncate_metrics(0)
+        if latest is None and resume:
             self.watch.say("There is no checkpoint yet, so it begins with the first step.")
         self.watch.begin(loop.steps, done=loop.step)
         with interruptible(loop, self.watch):
@@ -164,64 +172,17 @@ class _Work:
             self.watch.say(f"report: {home / 'report.html'}")
         self.ranks.barrier()
 
+    def _probed(self, loop: Loop, plan: Plan) -> Seconds | None:
+        """A forecast of the time. Ranks wait for each other in every pass, so of several none is probed."""
+        return probe(loop, plan) if self.ranks.count == 1 else None
+
     # --- before -------------------------------------------------------------------------------------------
 
     def _run(self, *, resume: bool) -> Run:
-        recipe = self.recipe
-        name = recipe.name or recipe.method.rpartition(":")[2]
-        inputs = {f"data/{number}": _hash(file) for number, file in enumerate(self._files())}
-        inputs["model"] = _hash(self.path)
-        for other in ("reference", "teacher", "teacher_ref"):
-            source = getattr(recipe, other)
-            if source not in (None, "initial"):
-                inputs[other] = _hash(model_path(source, recipe.runs))
-        if resume:
-            self._check_begun(name, run_id(recipe.identity, inputs))
-        return self.stack.enter_context(
-            Run.open(
-                recipe.runs,
-                name=name,
-                recipe=recipe.text,
-                resolved=recipe.identity,
-                inputs=inputs,
-                seeds={"seed": recipe.seed},
-                extra=self._here(),
-            )
-        )
-
-    def _check_begun(self, name: str, identity: str) -> None:
-        """Refuse to resume what was never begun: with another setting it is another run."""
-        runs = [run for run in all_runs(self.recipe.runs) if run.name == name]
-        if any(run.id == identity for run in runs):
-            return
-        here: Any = wire.to_json(self.recipe.identity)
-        near = [
-            (sorted(key for key, value in here.items() if run.resolved.get(key) != value), run)
-            for run in runs
-        ]
-        differing, run = min(near, key=lambda one: len(one[0]), default=([], None))
-        what = ", ".join(differing) or "the files it reads"
-        found = Said(f"{run.path.name}, which differs in {what}" if run else f"no run {name}")
-        wrong, do = (
-            "there is no run of these settings to go on with",
-            "give the same settings, or leave --resume out",
-        )
-        raise NotFoundError(
-            explain(wrong, found=found, accepted="the settings of a run that was begun", do=do)
-        )
+        return self.stack.enter_context(open_run(self.recipe, self.asked, here=self._here(), resume=resume))
 
     def _here(self) -> dict[str, Any]:
         return {"device": str(self.device), "threads": torch.get_num_threads(), "ranks": self.ranks.count}
-
-    def _files(self) -> list[str]:
-        recipe = self.recipe
-        return [*recipe.data, *recipe.eval_data, *recipe.target_data, *recipe.pretrain_data]
-
-    def _compare(self, run: Run) -> None:
-        """Name what differs from where the run began, and may make it another one in its last bits."""
-        here = build_manifest(inputs=run.manifest["inputs"], seeds=run.manifest["seeds"], extra=self._here())
-        for line in manifest_differences(run.manifest, here):
-            self.watch.say(f"Not as when the run began: {line}")
 
     def _material(self, folder: Path) -> Material:
         if not self.ranks.first:
@@ -280,6 +241,9 @@ class _Work:
             ),
             least=self._sizes(material).tokens,
         )
+        # Of ranks with different memories the first decides, or they would not do the same.
+        train, budget = self.ranks.told((found.train, found.budget))
+        found = replace(found, train=train, budget=budget)
         for line in found.lines:
             self.watch.say(line)
         self.recipe = recipe.settled(found.train)
@@ -315,6 +279,7 @@ class _Work:
         trainee = load_trainee(
             self.path, recipe, self.device, Sizes(sizes.longest, max(plan.budget, sizes.tokens)), head=head
         )
+        self.begun = begun_from(trainee.model, self.path, recipe)
         for line in trainee.said:
             self.watch.say(line)
         steps, positions = self._steps(len(material.main.shards))
@@ -327,7 +292,7 @@ class _Work:
         how = Optimizing(
             learning_rate=recipe.rate,
             schedule=recipe.lr_scheduler_type,
-            warmup_steps=recipe.warmup_steps or math.ceil(recipe.warmup_ratio * steps),
+            warmup_steps=self._warmup(steps),
             weight_decay=recipe.weight_decay,
             max_grad_norm=recipe.max_grad_norm,
             beta1=recipe.adam_beta1,
@@ -341,6 +306,15 @@ class _Work:
         policy = Policy(trainee.engine, outer, trainee.precision, self.ranks)
         optimizer = adamw(trainee.engine, how)
         return trainee, made, Loop(policy, made.terms, optimizer, how, steps=steps, budget=plan.budget)
+
+    def _warmup(self, steps: int) -> int:
+        """Steps of the warm-up: in the first the rate is 0, so a run that is all warm-up would not move."""
+        recipe = self.recipe
+        none = "warmup_steps" in recipe.given and not recipe.warmup_steps
+        asked = 0 if none else recipe.warmup_steps or math.ceil(recipe.warmup_ratio * steps)
+        if asked > (most := max(0, steps - 1)):
+            self.watch.say(f"warm-up: {most} steps and not {asked}, for there are only {steps}")
+        return min(asked, most)
 
     def _compiled(self, engine: LogProbs) -> nn.Module:
         """The engine, compiled as a whole."""
@@ -362,13 +336,18 @@ class _Work:
                 self.watch.row(row)
 
         rows = loop.terms[0].source.rows  # type: ignore[attr-defined]
-        hooks: list[Hook] = [Recorder(recipe.logging_steps, len(rows) / recipe.batch_size, tell)]
+        _, positions = self._steps(len(rows))
+
+        def epoch(step: int) -> float:
+            return min(step * recipe.batch_size, positions or step * recipe.batch_size) / len(rows)
+
+        hooks: list[Hook] = [Recorder(recipe.logging_steps, epoch, tell)]
         if made.moving is not None:
             hooks.append(made.moving)
         if made.held_out is not None:
-            batch = made.held_out.of(range(len(made.held_out.rows)))
-            hooks.append(Evaluator(batch, recipe.eval_steps, tell))
-        prompts = self._prompts(made, rows)
+            hooks.append(Evaluator(recipe.eval_steps, tell))
+        # What scores replies does not speak.
+        prompts = {} if trainee.heads else self._prompts(made, rows)
         if run is not None and prompts and self._sharding != "fsdp":
             voice = LocalPolicy(trainee.engine, self.renderer)
             hooks.append(Sampler(prompts, voice, lambda step, found: _keep(run, step, found)))
@@ -382,8 +361,10 @@ class _Work:
         source = made.held_out.rows if made.held_out is not None else rows
         found: dict[str, Prompt] = {}
         for number in range(min(len(source), 4 * self.recipe.samples)):
-            ids = source[number].rendered.prompt
-            if len(ids) and len(found) < self.recipe.samples:
+            row = source[number]
+            ids = row.rendered.prompt
+            # Nobody will ask for bad replies.
+            if row.meta.get(MARK) != "bad" and len(ids) and len(found) < self.recipe.samples:
                 found[self.renderer.decode(ids.tolist())] = Prompt((), tokens=tuple(ids.tolist()))
         return found
 
@@ -393,6 +374,10 @@ class _Work:
         shared = checkpoints.load(step)
         for line in restore(loop, shared, checkpoints.load_own(step), hooks):
             self.watch.say(line)
+        most = loop.policy.engine.limits.tokens
+        if most and loop.budget > most:
+            self.watch.say(f"micro-batches of {loop.budget:,} tokens do not fit here: {most:,} from here on")
+            loop.budget = most
         if run is not None:
             run.truncate_metrics(int(shared[1]["metrics_offset"]))  # type: ignore[arg-type]
         self.watch.say(f"Going on from the checkpoint of step {step} of {loop.steps}.")
@@ -402,11 +387,12 @@ class _Work:
     def _finish(
         self, run: Run, trainee: Trainee, made: Assembled, state: Mapping[str, torch.Tensor] | None
     ) -> None:
-        head = next(iter(trainee.heads.values()), None)
+        head, wanted = next(iter(trainee.heads.values()), None), self.recipe.export_dtype
+        kept = surviving(trainee.model, trainee.came, self.begun, wanted=wanted, state=state)
         exported = export(
             trainee.model,
             run.path / "model",
-            came=trainee.came,
+            came=kept.came,
             renderer=self.renderer,
             stilled=trainee.started.stilled,
             head=head,
@@ -423,7 +409,7 @@ class _Work:
             renderer=self.renderer,
             trust_remote_code=self.recipe.trust_remote_code,
         )
-        for line in (*exported.notes, checked.line):
+        for line in filter(None, (kept.line, *exported.notes, checked.line)):
             self.watch.say(line)
         last = [row for row in run.read_metrics() if "eval_loss" in row]
         count = len(made.held_out.rows) if made.held_out is not None else 0
@@ -449,11 +435,3 @@ def _counts(material: Material) -> dict[str, Any]:
 
 def _keep(run: Run, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
     write_json(run.samples / f"step-{step}.json", {"step": step, "samples": list(samples)})
-
-
-def _hash(path: str) -> str:
-    """The hash of a file or folder; of a hub id, the id."""
-    place = Path(path)
-    if place.is_dir():
-        return hash_tree(place)
-    return hash_file(place) if place.is_file() else f"hub:{path}"

@@ -8,7 +8,17 @@ from typing import Any, cast
 from concord.errors import NOTHING, InputError, Said, explain
 from concord.messages import is_number
 from concord.train.wanted import COLUMNS, Wanted
-from concord.types import JSON, RESERVED_META, Item, Preference, Ranks, Ratings, SegmentPreference, StepLabels
+from concord.types import (
+    JSON,
+    RESERVED_META,
+    Item,
+    Label,
+    Preference,
+    Ranks,
+    Ratings,
+    SegmentPreference,
+    StepLabels,
+)
 from concord.views import (
     CONVERSIONS,
     Converted,
@@ -30,6 +40,7 @@ _CONVERT: Mapping[Kind, Callable[..., Converted]] = {
     "ranking": to_rankings,
     "rating": to_ratings,
 }
+_LEAD = 4 / 3  # by which good replies may outweigh bad ones
 _BY_THRESHOLD = ("demonstration", "judgement")
 
 
@@ -37,6 +48,7 @@ class Usable:
     """The items that an objective can learn from; go through it to get them, and to count them afresh.
 
     `read` counts items as they come, `used` those that are given out, `dropped` those left out, by reason.
+    `labels` counts the good and the bad replies, `silent` the rows that say nothing of what some rows must.
     """
 
     def __init__(self, items: Iterable[Item], wanted: Wanted, *, threshold: float | None = None) -> None:
@@ -46,6 +58,8 @@ class Usable:
     def _begin(self) -> None:
         self.read = self.used = 0
         self.dropped: Counter[str] = Counter()
+        self.labels: Counter[bool] = Counter()
+        self.silent: Counter[str] = Counter()
         self._converted: Counter[tuple[Kind, Kind]] = Counter()
         self._made: Counter[tuple[Kind, Kind]] = Counter()
         self._remarks: Counter[str] = Counter()
@@ -73,7 +87,21 @@ class Usable:
             *converted,
             *dropped,
             *(f"{rows_said(count)} {what}" for what, count in self._remarks.items()),
+            *(
+                f"{rows_said(count)} without {name}, of which the rest is learned"
+                for name, count in self.silent.items()
+            ),
         )
+
+    @property
+    def advice(self) -> Iterator[str]:
+        """What is to be done about labels that are all the same, or far from balanced."""
+        good, bad = self.labels[True], self.labels[False]
+        if self.labels and self.labels.total() == self.used and not (good and bad):
+            kind, other = ("good", "bad") if good else ("bad", "good")
+            yield f"every reply is a {kind} one, and there is none to tell it from: give {other} ones too"
+        elif good and bad and self._wanted.weights:
+            yield from _balance(good, bad, *self._wanted.weights)
 
     def require(self, side: str) -> None:
         """Refuse data of which nothing could be used; `side` says which data they are."""
@@ -89,6 +117,15 @@ class Usable:
         do = "give other data, say what the columns mean with --map, or take another method"
         wrong = f"{side} hold no row that {self._wanted.by} can learn from"
         raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+
+    def require_some(self, side: str) -> None:
+        """Refuse data of which no row says what some must."""
+        for name in self._wanted.partly:
+            if self.used and self.silent[name] == self.used:
+                wrong = f"{side} say nothing of {name}, from which {self._wanted.by} learns"
+                found, accepted = Said(f"{rows_said(self.used)} without"), f"{name} in some rows at least"
+                do = "give them, say with --map what the columns mean, or take another method"
+                raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
 
     def drop(self, reason: str) -> None:
         """Count an item, given out before, as one that cannot be used after all."""
@@ -154,14 +191,22 @@ class Usable:
                 return self._left("no step is judged")
             case _:
                 pass
-        if self._wanted.ranks and (reason := _orders_nothing(item)):
+        lacks = (_lack(item, name) for name in self._wanted.required)
+        tied = _orders_nothing(item) if self._wanted.ranks else ""
+        if reason := tied or next(filter(None, lacks), ""):
             return self._left(reason)
-        for name in self._wanted.required:
-            if lack := _lack(item, name):
-                return self._left(lack)
+        self._count(item)
+        return item
+
+    def _count(self, item: Item) -> None:
+        """Count what is to be said of an item that is used."""
+        if isinstance(item.utilities, Label):
+            self.labels[item.utilities.desirable] += 1
+        if self._wanted.gaps and isinstance(item.utilities, Ranks):
+            self._remarks["of ranks and no scores: where gaps matter, a reply is worth minus its rank"] += 1
+        self.silent.update(name for name in self._wanted.partly if _lack(item, name))
         if "strength" in self._wanted.optional and getattr(item.utilities, "strength", None):
             self._remarks["with a strength of the preference, taken for its margin"] += 1
-        return item
 
     def _left(self, reason: str) -> None:
         self.dropped[reason] += 1
@@ -188,6 +233,19 @@ def rows_said(count: int) -> str:
     return f"{count:,} {'row' if count == 1 else 'rows'}"
 
 
+def _balance(good: int, bad: int, good_weight: float, bad_weight: float) -> Iterator[str]:
+    """What to weigh replies by, where the weights leave one label far behind: Eq. 8 of KTO."""
+    weighed, against = good_weight * good, bad_weight * bad
+    if not (weighed and against) or against <= weighed <= _LEAD * against:
+        return
+    yield (
+        f"{good:,} good and {bad:,} bad replies, which weigh {weighed:g} to {against:g}: together good ones"
+        f" should weigh 1 to {_LEAD:.3g} times as much as bad ones. Take a desirable_weight of"
+        f" {against / good:.3g} to {_LEAD * against / good:.3g}, or an undesirable_weight of"
+        f" {weighed / bad / _LEAD:.3g} to {weighed / bad:.3g}"
+    )
+
+
 def _place(item: Item) -> int | None:
     """The place of the reply that the column `shown` names, if it names one."""
     shown = item.meta.get("shown")
@@ -203,8 +261,11 @@ def _listed(value: JSON) -> Sequence[JSON]:
 
 def _orders_nothing(item: Item) -> str:
     """Why replies of a ranked row cannot be told apart, if they cannot."""
-    values = item.utilities.ranks if isinstance(item.utilities, Ranks) else ()
-    values = item.utilities.scores if isinstance(item.utilities, Ratings) else values
+    match item.utilities:
+        case Ranks(values) | Ratings(values):
+            pass
+        case _:
+            return ""
     if len(values) < 2:
         return "a single reply has nothing to be ranked against"
     return "all replies tie" if len(set(values)) == 1 else ""

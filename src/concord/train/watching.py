@@ -81,9 +81,9 @@ def interruptible(loop: Loop, watch: Watch) -> Generator[None]:
         return
 
     def asked(number: int, frame: Any) -> None:
-        if loop.stopping:
+        if loop.asked:
             raise KeyboardInterrupt
-        loop.stopping = True
+        loop.asked = True
         watch.say("Stopping after this step, with a checkpoint. Ctrl-C once more stops at once, without one.")
 
     signals = (signal.SIGINT, signal.SIGTERM)
