@@ -291,6 +291,7 @@ def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(place: Path, tmp_p
     heard = Heard()
     assert train(asked("dpo", place, tmp_path), dry_run=True, watch=heard) is None
     assert "rows: 10 to train on" in heard.text
+    assert "columns: prompt=prompt chosen=chosen rejected=rejected" in heard.text
     assert "steps: 3 in " in heard.text
     assert "memory at the peak" in heard.text
     assert "time: " in heard.text

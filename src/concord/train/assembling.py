@@ -53,10 +53,13 @@ class Material:
 
     main: Loaded
     others: Mapping[str, Loaded] = field(default_factory=dict[str, Loaded])
+    columns: tuple[str, ...] = ()
+    """What the columns were taken for, as `map` says it."""
 
     @property
     def notes(self) -> Iterator[str]:
         """What became of the data, in words."""
+        yield from (f"columns: {line}" for line in self.columns)
         yield from self.main.notes
         for name, loaded in self.others.items():
             yield from (f"{name}: {note}" for note in loaded.notes)
@@ -103,7 +106,7 @@ def load_material(
             settings=LoadSettings(limit=limit, stretches=stream_of(name).stretches),
             store=store,
         )
-    return Material(main, others)
+    return Material(main, others, tuple(dict.fromkeys(reading.plan.line for reading in data.train)))
 
 
 def _own_data(recipe: Recipe, asked: Sequence[Asked]) -> dict[str, tuple[str, ...]]:
