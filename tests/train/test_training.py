@@ -287,6 +287,17 @@ def test_bfloat16_comes_back_as_bfloat16(place: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("how", [{"gradient_checkpointing": True}, {"layout": "rows"}, {"micro_tokens": 90}])
+def test_how_it_is_computed_changes_no_figure(how: dict[str, Any], place: Path, tmp_path: Path) -> None:
+    plain, other = Heard(), Heard()
+    train(asked("dpo", place, tmp_path / "plain"), watch=plain)
+    train(asked("dpo", place, tmp_path / "other", **how), watch=other)
+    for name in ("loss", "grad_norm", "rewards/margins"):
+        assert [row[name] for row in other.rows] == pytest.approx(
+            [row[name] for row in plain.rows], rel=1e-3, abs=1e-4
+        )
+
+
 def test_a_dry_run_says_what_would_be_done_and_leaves_nothing(place: Path, tmp_path: Path) -> None:
     heard = Heard()
     assert train(asked("dpo", place, tmp_path), dry_run=True, watch=heard) is None
