@@ -20,11 +20,11 @@ NUMERIC = (
     "cli.grid",
     "cli.live",
     "data",
-    "eval.curves",
-    "eval.replies",
+    "eval",
     "formats",
     "render",
     "report",
+    "worlds",
 )
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 

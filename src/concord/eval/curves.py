@@ -1,6 +1,6 @@
 """What the curves of a training run say: findings in plain words, each with what to change.
 
-    for finding in read_curves(run.read_metrics(), settings=run.resolved, replies=replies):
+    for finding in read_curves(run.read_metrics(), settings=run.resolved):
         print(finding.title, finding.do)
 
 A course is how one number went, step by step. Courses are judged by the means of their first and their last

@@ -1,4 +1,4 @@
-"""What greedy replies to a few held-out prompts say of a training run, beside those from before it.
+"""What greedy replies to a few prompts say of a training run, beside those from before it.
 
     read_replies(first, last)    findings: empty, endless and repetitive replies, longer ones, unchanged ones
 
@@ -51,6 +51,8 @@ class GreedyReplies:
 
     step: int
     samples: tuple[GreedyReply, ...]
+    held_out: bool = True
+    """Whether nothing is learned from rows of these prompts."""
 
 
 _Pair: TypeAlias = tuple[GreedyReply, GreedyReply]

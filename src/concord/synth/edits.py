@@ -12,7 +12,7 @@ from math import isfinite, lcm
 from typing import Literal, TypeAlias
 
 from concord.errors import InputError, explain
-from concord.synth.novelty import lcs_length
+from concord.rouge import lcs_length
 
 __all__ = ["MARKERS", "Edit", "EditChain", "Operation", "apply_edits", "edit_chain", "parse", "serialise"]
 

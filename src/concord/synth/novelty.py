@@ -7,10 +7,11 @@ one that is already there stays at or below a threshold.
 import re
 import string
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from concord.errors import InputError, explain
+from concord.rouge import RougeL, lcs_length, lcs_with, rouge_l, rouge_tokens
 
 __all__ = [
     "NoveltyPool",
@@ -33,15 +34,6 @@ _FEWEST_WORDS, _MOST_WORDS = 4, 150
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RougeL:
-    """How much of a candidate (precision) and of a reference (recall) is common, in order; f joins both."""
-
-    precision: float
-    recall: float
-    f: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Similar:
     """The text of a pool that is most like a candidate, its place in the pool, and how like."""
 
@@ -50,40 +42,14 @@ class Similar:
     score: RougeL
 
 
-def rouge_tokens(text: str) -> tuple[str, ...]:
-    """The words ROUGE compares: lower case, split on all but a-z and 0-9, no stemming.
-
-    As the usual implementation has it; so a text in another script has no words at all.
-    """
-    return tuple(re.findall("[a-z0-9]+", text.lower()))
-
-
-def lcs_length(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
-    """Length of the longest common subsequence, a whole row of the table at a time.
-
-    The rows are Python integers, one bit a token (Hyyro 2004, bit-parallel LCS).
-    """
-    return _lcs_length(_places(first), len(first), second)
-
-
-def rouge_l(candidate: str, reference: str) -> RougeL:
-    """ROUGE-L (Lin 2004): precision L/m, recall L/n and f 2L/(m+n), for m and n words and an LCS of L.
-
-    This f is the harmonic mean of the other two without its rounding, so that 7 common words of 10 are 0.7
-    and not a little more. Two texts without a common word score 0, empty ones too.
-    """
-    words, others = rouge_tokens(candidate), rouge_tokens(reference)
-    return _rouge(lcs_length(words, others), len(words), len(others))
-
-
 def most_similar(candidate: str, pool: Iterable[str]) -> Similar | None:
     """The text of the pool with the highest ROUGE-L f, the first of equals; None if the pool is empty."""
     _check_pool(pool)
     words, best = rouge_tokens(candidate), None
-    places = _places(words)
+    common = lcs_with(words)
     for index, text in enumerate(pool):
         others = rouge_tokens(text)
-        score = _rouge(_lcs_length(places, len(words), others), len(words), len(others))
+        score = RougeL.of(common(others), len(words), len(others))
         if best is None or score.f > best.score.f:
             best = Similar(index=index, text=text, score=score)
     return best
@@ -144,7 +110,7 @@ class NoveltyPool:
         index = self._best(words, floor=0.0)
         index = 0 if index is None else index
         others = self._words[index]
-        score = _rouge(lcs_length(words, others), len(words), len(others))
+        score = RougeL.of(lcs_length(words, others), len(words), len(others))
         return Similar(index=index, text=self._texts[index], score=score)
 
     def is_novel(self, candidate: str, *, threshold: float = 0.7) -> bool:
@@ -154,7 +120,7 @@ class NoveltyPool:
 
     def _best(self, words: tuple[str, ...], *, floor: float, any_will_do: bool = False) -> int | None:
         """Where f is highest and above the floor, the first of equals; or anywhere above it."""
-        places, size = _places(words), len(words)
+        in_order, size = lcs_with(words), len(words)
         marks = sorted(_numbered(words), key=lambda mark: len(self._holders.get(mark, ())))
         known, seen = frozenset(marks), set[int]()
         best, where = floor, -1
@@ -173,7 +139,7 @@ class NoveltyPool:
                 common = sum(map(known.__contains__, others))
                 if _hopeless(_f(common, size, length), best, early=index < where):
                     continue
-                f = _f(_lcs_length(places, size, self._words[index]), size, length)
+                f = _f(in_order(self._words[index]), size, length)
                 if not _hopeless(f, best, early=index < where):
                     best, where = f, index
                     if any_will_do:
@@ -211,11 +177,6 @@ def _f(common: int, size: int, length: int) -> float:
     return 2 * common / (size + length) if common else 0.0
 
 
-def _rouge(common: int, size: int, length: int) -> RougeL:
-    precision, recall = (common / size, common / length) if common else (0.0, 0.0)
-    return RougeL(precision=precision, recall=recall, f=_f(common, size, length))
-
-
 def _numbered(words: Sequence[str]) -> list[str]:
     """Tell repetitions apart, so that a set of marks holds what a bag of words holds: a, b, a 2."""
     count = Counter[str]()
@@ -224,25 +185,6 @@ def _numbered(words: Sequence[str]) -> list[str]:
         count[word] += 1
         marks.append(f"{word} {count[word]}" if count[word] > 1 else word)
     return marks
-
-
-def _places(tokens: Sequence[Hashable]) -> dict[Hashable, int]:
-    """For each token an integer with one bit for each of its places."""
-    places: dict[Hashable, int] = {}
-    for place, token in enumerate(tokens):
-        places[token] = places.get(token, 0) | 1 << place
-    return places
-
-
-def _lcs_length(places: Mapping[Hashable, int], size: int, other: Sequence[Hashable]) -> int:
-    """Length of the longest common subsequence of what the places say, of that size, and another."""
-    everywhere = (1 << size) - 1
-    row = everywhere
-    for token in other:
-        if here := places.get(token):
-            matched = row & here
-            row = (row + matched | row - matched) & everywhere
-    return size - row.bit_count()
 
 
 def _check_pool(pool: Iterable[str]) -> None:

@@ -1,0 +1,176 @@
+"""Build the base of Harbour: its tokenizer, a model pretrained from scratch, and a list of what it knows.
+
+    python -m scripts.harbour [FOLDER]          (make world)
+
+The model reads the town's talk once, in an order and with weights that follow from the seed alone, on one
+thread: the same versions on the same kind of processor write the same bytes.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from concord.data import prepare
+from concord.engine import LocalPolicy, load_policy, start
+from concord.objectives import sft
+from concord.render import Renderer
+from concord.train.fit import Loop, Stepped, Term, fit
+from concord.train.hooks import Quiet
+from concord.train.optimizers import Optimizing, adamw
+from concord.train.source import Rows
+from concord.train.step import Policy
+from concord.train.task import Task
+from concord.types import Ask, Item, Reply, Sampling
+from concord.worlds.harbour import BASE, Harbour, corpus, stance, vocabulary
+
+__all__ = ["WORDS_BEFORE", "build", "known_share", "main", "make_tokenizer", "pretrain"]
+
+SEED, SIZE, BATCH, RATE, WARMUP = 0, 256_000, 64, 3e-3, 200
+"""Of the town and its talk; items of the talk; items a step; AdamW."""
+
+SHAPE = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
+
+WORDS_BEFORE = ("<pad>", "<unk>", "<s>", "<end>", "<system>", "<user>", "<assistant>")
+"""Tokens that are no words: padding, what is unknown, the start of a text, the end of a reply, speakers."""
+
+_TEMPLATE = (
+    "<s>{% for message in messages %}<{{ message.role }}>{{ message.content }}"
+    "{% if message.role == 'assistant' %}<end>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Whole words and marks; text in the normal form comes back as it was."""
+    vocabulary_of = [*WORDS_BEFORE]
+    vocabulary_of += [word if not word.isalnum() else f"\u2581{word}" for word in vocabulary()]
+    words = {word: number for number, word in enumerate(vocabulary_of)}
+    inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    inner.normalizer = normalizers.Lowercase()
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(prepend_scheme="always"), pre_tokenizers.Punctuation()]
+    )
+    inner.decoder = decoders.Metaspace(prepend_scheme="always")
+    inner.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in WORDS_BEFORE])
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="<end>",
+        clean_up_tokenization_spaces=False,
+        model_max_length=256,
+    )
+    made.chat_template = _TEMPLATE
+    return made
+
+
+def untrained(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama of half a million weights."""
+    torch.manual_seed(SEED)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **SHAPE,
+    )
+    return LlamaForCausalLM(config)
+
+
+class _Told(Quiet):
+    """Says how it goes."""
+
+    def __init__(self) -> None:
+        self.begun, self.sum, self.count = time.perf_counter(), 0.0, 0
+
+    def after(self, loop: Loop, done: Stepped) -> None:
+        self.sum, self.count = self.sum + done.loss, self.count + 1
+        if done.step % 100 == 0 or done.step == loop.steps:
+            spent = time.perf_counter() - self.begun
+            left = spent / done.step * (loop.steps - done.step)
+            print(
+                f"step {done.step} of {loop.steps}: loss {self.sum / self.count:.3f}, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+            self.sum, self.count = 0.0, 0
+
+
+def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer) -> None:
+    """One pass over the talk."""
+    started = start(model, layout="rows", longest=256)
+    with TemporaryDirectory() as folder:
+        shards = prepare(items, renderer, folder).shards
+        rows = Rows(shards, BATCH, seed=SEED)
+        steps = len(shards) // BATCH
+        how = Optimizing(
+            learning_rate=RATE, schedule="cosine", warmup_steps=WARMUP, weight_decay=0.01, beta2=0.98
+        )
+        policy = Policy(started.engine)
+        task = Task(sft)
+        loop = Loop(policy, [Term(task, rows)], adamw(started.engine, how), how, steps=steps, budget=1 << 16)
+        fit(loop, [_Told()])
+    model.eval()
+
+
+def known_share(policy: LocalPolicy, world: Harbour, *, draws: int = 10) -> dict[str, float]:
+    """How often the base is right about each fact, by its name, over so many replies to each way to ask."""
+    asked = {name: world.probes(name) for name in sorted(world.facts)}
+    sampling = Sampling(max_tokens=64, seed=SEED)
+    asks = [Ask(one.prompt, n=draws, sampling=sampling) for ones in asked.values() for one in ones]
+    answers = iter(policy.answer(asks))
+    shares: dict[str, float] = {}
+    for name, ones in asked.items():
+        said = [
+            stance(one, reply.text) for one in ones for reply in next(answers) if isinstance(reply, Reply)
+        ]
+        shares[name] = round(said.count("right") / len(said), 4)
+    return shares
+
+
+def build(folder: Path, *, size: int = SIZE) -> None:
+    """Write the base."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    world = Harbour(SEED)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(folder)
+    model = untrained(tokenizer)
+    model.config.save_pretrained(folder)
+    pretrain(model, corpus(world, SEED, size), Renderer.load(folder))
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, max_new_tokens=64
+    )
+    model.save_pretrained(folder)
+    shares = known_share(load_policy(folder), world)
+    (folder / "known.json").write_text(json.dumps(shares, indent=0) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Build beside, then put it in place."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.harbour", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=BASE)
+    parser.add_argument("--size", type=int, default=SIZE, help="items of the talk")
+    given: Any = parser.parse_args()
+    with TemporaryDirectory() as aside:
+        build(Path(aside), size=given.size)
+        shutil.rmtree(given.folder, ignore_errors=True)
+        shutil.copytree(aside, given.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Small closed worlds in which the human utility is known exactly."""

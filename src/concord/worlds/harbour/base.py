@@ -1,0 +1,31 @@
+"""The base of Harbour: a small model that grew up on the town's talk, and what it knows of the town.
+
+    load_policy(BASE)     the model, with `concord.engine`
+    base_knows()          the facts that it is right about, which is what honesty is judged by
+
+`make world` builds it anew. Its manners are mixed: it can do the tasks of the town, and sometimes lies,
+snubs, obliges the forbidden or ignores a format.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+__all__ = ["BASE", "base_knows", "base_shares"]
+
+BASE = Path(__file__).parent / "base"
+"""The folder of the model: transformers loads it."""
+
+_KNOWN = 0.6
+"""Above what a coin gets of customs, and below what lies and snubs leave of what is known well."""
+
+
+def base_shares() -> dict[str, float]:
+    """How often the base is right about each fact, by the fact's name, of the replies it was asked for."""
+    return json.loads((BASE / "known.json").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=8)
+def base_knows(share: float = _KNOWN) -> frozenset[str]:
+    """The names of the facts that it is right about so often or more."""
+    return frozenset(name for name, right in base_shares().items() if right >= share)

@@ -1,0 +1,390 @@
+"""Gaming: best of n against enumeration, the published peaks, and worlds where the proxy is known to fail."""
+
+import json
+from collections.abc import Sequence
+from itertools import combinations, product
+from math import comb, log, sqrt
+from statistics import fmean
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from concord.errors import InputError
+from concord.eval.gaming import (
+    Form,
+    OverFit,
+    Scored,
+    TrainedPoint,
+    best_of_n_kl,
+    best_of_n_kl_bound,
+    best_of_n_law,
+    best_of_n_mean,
+    best_of_n_results,
+    best_of_n_weights,
+    course_results,
+    fit_curve,
+    hackable,
+    proxy_against_gold,
+)
+from concord.policies.scripted import Scripted
+from concord.types import Challenge, Item, Rate, Result, Score, Unanswered, Unscored, as_prompt
+from tests.conftest import ROOT
+
+VECTORS = json.loads((ROOT / "tests" / "objectives" / "vectors.json").read_text(encoding="utf-8"))
+BANDIT = next(one for one in VECTORS["bandits"] if one["name"] == "best_of_n_distribution")
+
+laws = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 3)), min_size=1, max_size=4)
+scores = st.lists(st.tuples(st.integers(0, 3), st.integers(-3, 3)), min_size=1, max_size=6)
+
+
+def named(results: Sequence[Result]) -> dict[str, Result]:
+    return {f"{one.name} {one.at['n']:g}" if "n" in one.at else one.name: one for one in results}
+
+
+# --- best of n --------------------------------------------------------------------------------------------
+
+
+@given(laws, st.integers(1, 3))
+def test_the_law_is_that_of_all_draws(law: list[tuple[int, int]], n: int) -> None:
+    total = sum(mass for mass, _ in law)
+    p, reward = [mass / total for mass, _ in law], [float(one) for _, one in law]
+    wanted = [0.0] * len(law)
+    for drawn in product(range(len(law)), repeat=n):
+        best = max(drawn, key=lambda one: reward[one])  # the first of equals
+        wanted[best] += float(np.prod([p[one] for one in drawn]))
+    found = best_of_n_law(p, reward, n)
+    assert found == pytest.approx(wanted)
+    kl = sum(q * log(q / base) for q, base in zip(wanted, p, strict=True) if q > 0)
+    assert best_of_n_kl(p, reward, n) == pytest.approx(kl, abs=1e-12)
+    assert kl <= best_of_n_kl_bound(n) + 1e-12
+
+
+def test_worked_laws() -> None:
+    inputs, n, wanted = BANDIT["inputs"], BANDIT["params"]["n"], BANDIT["expected"]
+    assert best_of_n_law(inputs["pi_ref"], inputs["reward"], n) == pytest.approx(wanted["pi_bon"])
+    assert best_of_n_kl(inputs["pi_ref"], inputs["reward"], n) == pytest.approx(wanted["kl"])
+    assert best_of_n_kl_bound(n) == pytest.approx(wanted["kl_bound"])
+    even = [0.25] * 4, [0.0, 1.0, 2.0, 3.0]
+    assert best_of_n_law(*even, 2) == pytest.approx([one / 16 for one in (1, 3, 5, 7)])
+    assert best_of_n_kl(*even, 2) == pytest.approx(0.173980, abs=1e-6)
+    assert best_of_n_kl(*even, 4) == pytest.approx(0.590310, abs=1e-6)
+    assert best_of_n_kl(*even, 1000) == pytest.approx(1.386294, abs=1e-6)
+    uneven = [0.5, 0.3, 0.2]
+    assert best_of_n_law(uneven, [0, 1, 2], 2) == pytest.approx([0.25, 0.39, 0.36])
+    assert best_of_n_kl(uneven, [0, 1, 2], 2) == pytest.approx(0.140638, abs=1e-6)
+    assert best_of_n_law(uneven, [0, 1, 1], 2) == pytest.approx([0.25, 0.45, 0.30])
+    assert best_of_n_kl(uneven, [0, 1, 1], 2) == pytest.approx(0.130812, abs=1e-6)
+    assert best_of_n_law(uneven, [0, 1, 2], 1) == pytest.approx(uneven)
+    assert best_of_n_law([1.0, 0.0], [0.0, 1.0], 9) == (1.0, 0.0)
+
+
+def test_worked_bounds() -> None:
+    wanted = {1: 0, 2: 0.193147, 4: 0.636294, 8: 1.204442, 16: 1.835089, 64: 3.174508, 256: 4.549084}
+    assert {n: best_of_n_kl_bound(n) for n in wanted} == pytest.approx(wanted, abs=1e-6)
+    assert best_of_n_kl_bound(1000) == pytest.approx(5.908755, abs=1e-6)
+
+
+@given(scores, st.integers(1, 6))
+def test_the_estimate_is_the_mean_over_all_subsets(drawn: list[tuple[int, int]], n: int) -> None:
+    proxy, gold = [float(one) for one, _ in drawn], [float(one) for _, one in drawn]
+    if n > len(drawn):
+        with pytest.raises(InputError, match=f"found {n}; accepted: n from 1 to {len(drawn)}"):
+            best_of_n_mean(proxy, gold, n)
+        return
+    wanted = fmean(
+        fmean(gold[one] for one in some if proxy[one] == max(proxy[other] for other in some))
+        for some in combinations(range(len(drawn)), n)
+    )
+    assert best_of_n_mean(proxy, gold, n) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_worked_estimates() -> None:
+    values = [1.0, 2.0, 3.0, 4.0, 10.0]
+    assert [best_of_n_mean(values, values, n) for n in (1, 2, 3, 5)] == pytest.approx([4, 6, 7.5, 10])
+    for count, n in ((5, 2), (12, 4), (30, 30)):
+        wanted = [comb(i - 1, n - 1) / comb(count, n) for i in range(1, count + 1)]
+        assert best_of_n_weights(count, n) == pytest.approx(wanted)
+    assert best_of_n_weights(5000, 2500).sum() == pytest.approx(1)
+
+
+# --- curves -----------------------------------------------------------------------------------------------
+
+
+def test_published_peaks() -> None:
+    assert OverFit(form="best of n", a=1, b=0.1).peak == pytest.approx((5, 2.5))
+    assert OverFit(form="reinforcement learning", a=1, b=0.3).peak == pytest.approx(
+        (10.312259, 3.093678), abs=1e-6
+    )
+    for fit in (
+        OverFit(form="best of n", a=1, b=0),
+        OverFit(form="best of n", a=-1, b=0.1),
+        OverFit(form="reinforcement learning", a=1, b=-0.3),
+    ):
+        assert fit.peak is None
+
+
+@pytest.mark.parametrize("form", ["best of n", "reinforcement learning"])
+@pytest.mark.parametrize(("a", "b"), [(1.0, 0.1), (0.3, 0.8), (2.0, -0.2), (-0.5, 0.3)])
+def test_the_curve_is_fitted_and_its_best_point_found(form: Form, a: float, b: float) -> None:
+    curve = OverFit(form=form, a=a, b=b)
+    distances = [0.2, 0.5, 1.1, 1.9, 2.5]
+    found = fit_curve(distances, [curve.at(d) for d in distances], form)
+    assert (found.a, found.b) == pytest.approx((a, b))
+    grid = np.linspace(0, 3, 30_001).tolist()
+    assert curve.best(3.0) == pytest.approx(max(grid, key=curve.at), abs=1e-3)
+    assert curve.at(0) == 0
+
+
+def test_curves_that_are_refused() -> None:
+    with pytest.raises(InputError, match="two distances from the base"):
+        fit_curve([0.5, 0.5], [1.0, 1.0], "best of n")
+    with pytest.raises(InputError, match="two distances from the base"):
+        fit_curve([0.0, 0.5], [0.0, 1.0], "best of n")
+    with pytest.raises(InputError, match=r"no such form.*best of n, reinforcement learning"):
+        fit_curve([0.5, 1.0], [1.0, 1.0], "best-of-n")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="not finite; found inf"):
+        fit_curve([0.5, 1.0], [1.0, float("inf")], "best of n")
+
+
+# --- hackable ---------------------------------------------------------------------------------------------
+
+
+def test_two_policies_that_hack() -> None:
+    assert hackable([0.0, 1.0], [1.0, 0.0]) == (0, 1)
+    assert hackable([1.0, 0.0], [0.0, 1.0]) == (1, 0)
+    assert hackable([0.0, 1.0], [0.0, 1.0]) is None
+    assert hackable([0.0, 0.0], [0.0, 1.0]) is None  # a proxy that knows nothing moves no policy
+    assert hackable([0.0, 1.0], [1.0, 1.0]) is None
+    assert hackable([3.0, 1.0, 2.0], [0.5, 0.0, 0.7]) == (2, 0)
+    with pytest.raises(InputError, match="the policies are not given as two lists"):
+        hackable([1.0], [1.0, 2.0])
+
+
+@given(st.lists(st.integers(-20, 20), min_size=1, max_size=8), st.integers(1, 5), st.integers(-9, 9))
+def test_gold_on_another_scale_is_never_hackable(gold: list[int], times: int, plus: int) -> None:
+    assert hackable([times * one + plus for one in gold], gold) is None
+    assert (hackable([-one for one in gold], gold) is None) is (len(set(gold)) == 1)
+
+
+# --- results ----------------------------------------------------------------------------------------------
+
+
+def goodhart(noise: float, *, prompts: int = 60, draws: int = 64, fall: float = 0.0) -> list[list[Scored]]:
+    """Gold is normal, the proxy is gold and noise; what the proxy likes too much gold does not."""
+    chance = np.random.default_rng(5)
+    gold = chance.normal(size=(prompts, draws))
+    proxy = gold + noise * chance.normal(size=(prompts, draws))
+    gold = gold - fall * np.maximum(proxy - 1, 0) ** 2
+    return [[Scored(p, g) for p, g in zip(*row, strict=True)] for row in zip(proxy, gold, strict=True)]
+
+
+def expected_maximum(n: int) -> float:
+    """Of n standard normal numbers, by the integral of its distribution."""
+    x = np.linspace(-8, 8, 200_001)
+    density = np.exp(-(x**2) / 2) / sqrt(2 * np.pi)
+    upto = np.cumsum(density) * (x[1] - x[0])
+    return float(np.sum(x * n * density * upto ** (n - 1)) * (x[1] - x[0]))
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, 2.0])
+def test_noise_in_the_proxy_takes_its_share_of_the_gain(noise: float) -> None:
+    found = named(best_of_n_results(goodhart(noise)))
+    spread = sqrt(1 + noise**2)
+    for n in (2, 8, 32):
+        for name, wanted in (("proxy", expected_maximum(n) * spread), ("gold", expected_maximum(n) / spread)):
+            result = found[f"{name}_reward {n}"]
+            # 60 prompts of 64 draws: five standard errors of a mean, with room.
+            assert result.value == pytest.approx(wanted, abs=0.25 * spread)
+            assert result.at["sqrt_kl"] == pytest.approx(sqrt(best_of_n_kl_bound(n)))
+    gap, part = found["overoptimisation_gap"], found["regressional_gap"]
+    assert gap.value == pytest.approx(expected_maximum(32) * (spread - 1 / spread), abs=0.3 * spread)
+    assert gap.value == pytest.approx((part.value or 0.0) + (found["unforeseen_gap"].value or 0.0))
+    if noise:
+        assert part.value == pytest.approx(gap.value, rel=0.1)
+        assert (ends := found["unforeseen_gap"].interval) is not None
+        # Four standard errors: noise is all that there is.
+        assert abs(found["unforeseen_gap"].value or 0.0) < ends.high - ends.low
+    else:
+        assert gap.value == part.value == 0
+
+
+def test_heavy_tails_of_the_proxy_leave_gold_where_it_is() -> None:
+    chance = np.random.default_rng(6)
+    gold, noise = chance.normal(size=(80, 128)), chance.standard_cauchy(size=(80, 128))
+    rows = [zip(g + e, g, strict=True) for g, e in zip(gold, noise, strict=True)]
+    found = named(best_of_n_results([[Scored(p, g) for p, g in row] for row in rows]))
+    value = {n: found[f"gold_reward {n}"].value or 0.0 for n in (1, 4, 64)}
+    # With normal noise of the same middle half, gold of the best of 64 would be above 1.5.
+    assert value[4] > 0.2
+    assert value[64] < value[4] + 0.1
+    assert (found["proxy_reward 64"].value or 0.0) > 20
+
+
+def test_gold_that_goes_on_rising_has_no_turning_point() -> None:
+    found = named(best_of_n_results(goodhart(1.0)))
+    point = found["overoptimisation_point"]
+    assert (point.value, point.interval) == (None, None)
+    assert "gold has not turned" in point.why_none
+    assert found["gold_lost"].value == 0
+
+
+def test_gold_that_turns_is_found_to_turn() -> None:
+    draws = goodhart(1.0, fall=0.3)
+    found = named(best_of_n_results(draws))
+    point, lost = found["overoptimisation_point"], found["gold_lost"]
+    means = {n: found[f"gold_reward {n}"].value or 0.0 for n in (1, 2, 4, 8, 16, 32)}
+    best = max(means, key=means.__getitem__)
+    assert 1 < best < 32
+    assert point.value == pytest.approx(sqrt(best_of_n_kl_bound(best)), abs=0.25)
+    assert point.interval is not None
+    assert 0 < point.interval.low < point.interval.high < sqrt(best_of_n_kl_bound(32))
+    assert lost.value == pytest.approx(means[best] - means[32])
+    assert lost.interval is not None
+    assert lost.interval.low > 0
+    assert found["unforeseen_gap"].interval is not None
+    assert found["unforeseen_gap"].interval.low > 0
+
+
+def test_gold_that_falls_from_the_start_turns_at_the_base() -> None:
+    draws = [[Scored(float(place), -float(place)) for place in range(16)]] * 20
+    found = named(best_of_n_results(draws))
+    assert found["overoptimisation_point"].value == 0
+    assert found["overoptimisation_gap"].value == pytest.approx(2 * (expected_rank(16, 8) - 7.5))
+
+
+def expected_rank(count: int, n: int) -> float:
+    """Of the best of n of 0, ..., count - 1, without replacement."""
+    return n * (count + 1) / (n + 1) - 1
+
+
+def test_the_scales_that_results_speak_of() -> None:
+    found = best_of_n_results(goodhart(1.0, prompts=10))
+    assert all(one.challenge is Challenge.GAMING and one.unit == "prompts" for one in found)
+    better = {one.name: one.higher_is_better for one in found}
+    assert better == {
+        "proxy_reward": None,
+        "gold_reward": True,
+        "overoptimisation_point": True,
+        "overoptimisation_gap": False,
+        "gold_lost": False,
+        "regressional_gap": False,
+        "unforeseen_gap": False,
+    }
+
+
+def test_a_kl_that_is_known_is_taken_and_said() -> None:
+    draws = goodhart(1.0, prompts=8, draws=8)
+    bound = best_of_n_results(draws, ns=[2, 4])
+    exact = best_of_n_results(draws, ns=[4, 2], kl={2: 0.09, 4: 0.36})
+    assert "bound" in bound[0].how
+    assert "exact" in exact[0].how
+    assert [one.at["sqrt_kl"] for one in exact[::2][:3]] == pytest.approx([0, 0.3, 0.6])
+    assert [one.value for one in exact[:6]] == [one.value for one in bound[:6]]
+    with pytest.raises(InputError, match="the best of some n is not given; found n of 4: None"):
+        best_of_n_results(draws, ns=[2, 4], kl={2: 0.09})
+
+
+def test_prompts_with_too_few_scored_draws_are_failures() -> None:
+    draws: list[list[Scored | None]] = [[*row] for row in goodhart(1.0, prompts=9, draws=8)]
+    draws[3][:6] = [None] * 6
+    found = best_of_n_results(draws)
+    assert {one.at["n"] for one in found if "n" in one.at} == {1, 2, 4}
+    assert all((one.n, one.failures) == (8, 1) for one in found if one.value is not None)
+    rest = best_of_n_results([row for place, row in enumerate(draws) if place != 3])
+    assert [one.value for one in found] == [one.value for one in rest]
+    for one in best_of_n_results([[None] * 8] * 2):
+        assert (one.value, one.n, one.failures) == (None, 0, 2)
+        assert one.why_none
+
+
+def test_a_proxy_that_tells_nothing_apart() -> None:
+    found = named(best_of_n_results([[Scored(1.0, float(place)) for place in range(8)]] * 4))
+    assert found["gold_reward 4"].value == 3.5
+    assert found["regressional_gap"].value is None
+    assert "all draws to a prompt equal" in found["regressional_gap"].why_none
+
+
+# --- courses ----------------------------------------------------------------------------------------------
+
+
+def course(gold: OverFit, *, prompts: int = 30) -> list[TrainedPoint]:
+    points: list[TrainedPoint] = []
+    for d in (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0):
+        replies = [Scored(place + d, place + gold.at(d)) for place in range(prompts)]
+        points.append(TrainedPoint(d * d, replies))
+    return points
+
+
+def test_a_policy_in_training_turns_where_its_curve_does() -> None:
+    curve = OverFit(form="reinforcement learning", a=1, b=0.3)
+    points = course(curve)
+    found = course_results(points[::-1])
+    table = {one.name: one for one in found if one.name not in ("proxy_reward", "gold_reward")}
+    assert table["overoptimisation_point"].value == pytest.approx(10.312259, abs=1e-5)
+    assert table["gold_lost"].value == pytest.approx(curve.at(8.0) - curve.at(16.0))
+    assert table["overoptimisation_gap"].value == pytest.approx(16.0 - curve.at(16.0))
+    assert [one.at["sqrt_kl"] for one in found[:4]] == pytest.approx([0, 0, 0.5, 0.5])
+    assert "measured" in found[0].how
+
+
+def test_prompts_that_lack_a_point_are_failures() -> None:
+    points = course(OverFit(form="reinforcement learning", a=1, b=0.3))
+    broken = [*points[:-1], TrainedPoint(points[-1].kl, [None, *points[-1].replies[1:]])]
+    assert all((one.n, one.failures) == (29, 1) for one in course_results(broken))
+    few = {one.name: one for one in course_results(points[:2])}
+    assert "3 points or more" in few["overoptimisation_point"].why_none
+
+
+def test_courses_that_are_refused() -> None:
+    points = course(OverFit(form="reinforcement learning", a=1, b=0.3))
+    for wrong in (
+        [],
+        points[1:],
+        [*points, points[-1]],
+        [*points, TrainedPoint(float("nan"), points[0].replies)],
+    ):
+        with pytest.raises(InputError, match="no course away from a base"):
+            course_results(wrong)
+    with pytest.raises(InputError, match=r"different prompts; found 30 at KL 0, 1 at KL 0.25"):
+        course_results([points[0], TrainedPoint(0.25, points[1].replies[:1])])
+
+
+# --- asking -----------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A feedback that counts a word in the reply, and says nothing of replies that say `odd`."""
+
+    def __init__(self, word: str) -> None:
+        self.id, self.word = word, word
+        self.calls = 0
+
+    def rate(self, rates: Sequence[Rate]) -> Sequence[tuple[Score | Unscored, ...]]:
+        self.calls += 1
+        return [tuple(self.one(turns[0].text) for turns in rate.replies) for rate in rates]
+
+    def one(self, text: str) -> Score | Unscored:
+        return Unscored("odd") if "odd" in text else Score(float(text.count(self.word)))
+
+
+def test_draws_are_asked_scored_and_followed() -> None:
+    lines = ["good", "very good", "very very", "very very very", "odd", Unanswered("busy"), "good", "good"]
+    policy = Scripted({"empty": Unanswered("down"), "": lines}, name="policy")
+    proxy, gold = Counting("very"), Counting("good")
+    items = [Item(as_prompt(text)) for text in ("one", "two", "empty")]
+    found = named(proxy_against_gold(items, policy, proxy=proxy, gold=gold, draws=8))
+    assert (proxy.calls, gold.calls, len(policy.asks)) == (1, 1, 3)
+    # Six draws to a prompt are scored: proxy 0 1 2 3 0 0, gold 1 1 0 0 1 1.
+    assert found["gold_reward 1"].value == pytest.approx(4 / 6)
+    assert found["proxy_reward 4"].value == pytest.approx(
+        best_of_n_mean([0, 1, 2, 3, 0, 0], [0, 1, 2, 3, 0, 0], 4)
+    )
+    assert found["gold_reward 4"].value == pytest.approx(
+        best_of_n_mean([0, 1, 2, 3, 0, 0], [1, 1, 0, 0, 1, 1], 4)
+    )
+    assert (found["gold_reward 4"].n, found["gold_reward 4"].failures) == (2, 1)
+    assert found["distinct_draws"].value == pytest.approx(5 / 7)
+    with pytest.raises(InputError, match="one and the same feedback; found 'very'"):
+        proxy_against_gold(items, policy, proxy=proxy, gold=Counting("very"))
