@@ -19,7 +19,7 @@ ONLY ?=
 export PYTHONHASHSEED := 0
 PIP := -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: help setup demo test test-light quick test-long lint types layers bench docs methods clean
+.PHONY: help setup demo test test-light quick test-long lint types layers bench docs methods world redteam clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ docs: setup  ## build the pages into docs/_build/html; warnings are errors
 	@rm -rf docs/_build
 	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+world: setup  ## pretrain the base of Harbour anew (takes a while, on one core)
+	$(BIN)/python -m scripts.harbour
+
+redteam: setup  ## attack the utility of Harbour, and print the replies it likes best
+	$(BIN)/python -m scripts.redteam
 
 methods: setup  ## write the catalogue, methods.json, afresh from the objectives
 	$(BIN)/python -m scripts.catalogue

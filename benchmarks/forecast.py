@@ -20,7 +20,7 @@ from concord.engine import Line, LogProbs
 from concord.engine.logprobs import Kind
 from concord.engine.precision import still
 from concord.train.adapters import Lora, add_lora
-from concord.train.forecast import HOLES, SLACK, Costs, Schedule, row_costs, work_of
+from concord.train.forecast import HOLES, SLACK, Costs, Stretch, row_costs, work_of
 from concord.train.plan import plan_step
 from concord.train.rehearsal import Precision, Way, skeleton
 
@@ -135,7 +135,7 @@ def measure(*, quick: bool = False) -> Findings:
 
 def predicted(case: Case) -> float:
     """The forecast, in MiB."""
-    schedule = Schedule(steps=STEPS, batch_size=BATCH, budget=case.budget, layout=case.layout)
+    schedule = Stretch(steps=STEPS, batch_size=BATCH, budget=case.budget, layout=case.layout)
     costs = Costs.of(skeleton(CONFIGS[case.model], lora=case.adapter), lengths(), case.way)
     return costs.memory(work_of(lengths(), schedule).largest).total / (1 << 20)
 

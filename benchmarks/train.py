@@ -30,7 +30,7 @@ from concord.errors import RunError, Said, explain
 
 __all__ = ["measure"]
 
-REPEATS, TRIED, TIMED, WARM = 3, 3, 8, 1
+REPEATS, TRIED, TIMED, WARM = 3, 2, 6, 1
 """Runs of each side; steps in which a setting is tried, and that are timed; first ones that no rate counts.
 
 The first run of each side goes through all steps, for their losses; rates are those of the same steps always.

@@ -147,14 +147,14 @@ WORKLOADS = {
     work.name: work
     for work in (
         Work("pairs"),
-        Work("pairs-bf16", precision="bf16"),
-        Work("pairs-rows", family="stablelm"),
-        Work("long-prompts", count=80, prompt=Sizes(800, 0, 800, 800), reply=Sizes(60, 0, 60, 60)),
-        Work("ranked", kind="rankings", count=40, batch=2, replies=8),
-        Work("ranked-all-pairs", kind="rankings-all", count=40, batch=2, replies=8),
-        Work("sft", kind="demonstrations", replies=1),
-        Work("reward-model", kind="rewards"),
-        Work("kto", kind="judged", replies=1),
+        Work("pairs-bf16", count=80, precision="bf16"),
+        Work("pairs-rows", count=80, family="stablelm"),
+        Work("long-prompts", count=32, prompt=Sizes(800, 0, 800, 800), reply=Sizes(60, 0, 60, 60)),
+        Work("ranked", kind="rankings", count=20, batch=2, replies=8),
+        Work("ranked-all-pairs", kind="rankings-all", count=12, batch=2, replies=8),
+        Work("sft", kind="demonstrations", count=80, replies=1),
+        Work("reward-model", kind="rewards", count=80),
+        Work("kto", kind="judged", count=80, replies=1),
     )
 }
 
@@ -282,7 +282,7 @@ def settings_of(work: Work) -> list[Setting]:
         return [Setting(work.batch), Setting(work.batch, precomputed=True)]
     each = len(pairs_of(work, Row([], ([],) * work.replies))) if work.kind.startswith("rankings") else 1
     most = work.batch * each
-    sizes = [size for size in (8, 4, 2, 1) if size <= most]
+    sizes = [size for size in ((8, 1) if most > 32 else (8, 4, 2, 1)) if size <= most]
     found = [Setting(size, by_length=size < most) for size in sizes]
     if work.kind == "demonstrations":
         found += [Setting(most, packing="padding-free"), Setting(2, packing="bfd")]

@@ -38,10 +38,17 @@ __all__ = ["WORDS_BEFORE", "build", "known_share", "main", "make_tokenizer", "pr
 SEED, SIZE, BATCH, RATE, WARMUP = 0, 256_000, 64, 3e-3, 200
 """Of the town and its talk; items of the talk; items a step; AdamW."""
 
-SHAPE = {"hidden_size": 96, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
+SHAPE: dict[str, Any] = {
+    "hidden_size": 96,
+    "intermediate_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+}
 
 WORDS_BEFORE = ("<pad>", "<unk>", "<s>", "<end>", "<system>", "<user>", "<assistant>")
 """Tokens that are no words: padding, what is unknown, the start of a text, the end of a reply, speakers."""
+
+_IDS = ("pad_token_id", "bos_token_id", "eos_token_id")
 
 _TEMPLATE = (
     "<s>{% for message in messages %}<{{ message.role }}>{{ message.content }}"
@@ -78,14 +85,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 def untrained(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """A Llama of half a million weights."""
     torch.manual_seed(SEED)
+    ids: dict[str, Any] = {name: getattr(tokenizer, name) for name in _IDS}
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=256,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        **SHAPE,
+        vocab_size=len(tokenizer), max_position_embeddings=256, tie_word_embeddings=True, **ids, **SHAPE
     )
     return LlamaForCausalLM(config)
 

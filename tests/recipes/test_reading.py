@@ -112,7 +112,10 @@ def test_of_two_rivals_the_later_word_counts(tmp_path: Path) -> None:
 
 
 def test_the_identity_leaves_out_what_changes_nothing() -> None:
-    one, other = read(), read(runs="elsewhere", name="x", save_steps=1, save_total_limit=9, offline=True)
+    one, other = (
+        read(),
+        read(runs="elsewhere", name="x", save_steps=1, save_total_limit=9, offline=True, report_to="trackio"),
+    )
     assert one.identity == other.identity != one.resolved
     assert read(seed=1).identity != one.identity != read(beta=0.2).identity
 
@@ -142,7 +145,7 @@ def test_what_is_resolved_is_json_even_where_a_knob_is_infinite() -> None:
         ("bf16", "accepted: precision: auto, fp32, bf16 or pure-bf16"),
         ("output_dir", "accepted: runs: the folder of runs, and name"),
         ("dataset_name", "accepted: data; to do: write data."),
-        ("packing", "accepted: nothing: no row is padded, so none needs packing; to do: leave it out."),
+        ("packing", "accepted: nothing: layout: forest pads nothing, so nothing needs packing; to do: leave"),
     ],
 )
 def test_an_unknown_name_is_answered_with_what_to_write(name: str, told: str) -> None:

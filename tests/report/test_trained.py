@@ -44,7 +44,6 @@ SETTINGS: Mapping[str, object] = {
     "offline": False,
 }
 RECIPE = "method: dpo\nmodel: {run: sft}\ndata: [far/away/prefs.jsonl, more.csv]\n"
-HF = "from transformers import"
 ROWS = [
     {"step": step, "epoch": step / 30, "loss": 0.7 - 0.005 * step, "num_tokens": 100 * step}
     for step in range(1, 31)
@@ -183,6 +182,15 @@ def test_replies_before_stand_beside_the_last_ones(tmp_path: Path) -> None:
     assert len(third.replies) == 1
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+def test_it_is_said_whose_prompts_they_are(tmp_path: Path, held_out: bool) -> None:
+    files = {"samples/step-0.json": replies(0, "old") | {"held_out": held_out}}
+    (block,) = below(trained_page(trained(tmp_path, files=files)), "What it says")
+    assert isinstance(block, Samples)
+    assert ("held-out prompts" in block.caption) is held_out
+    assert ("prompts that are trained on" in block.caption) is not held_out
+
+
 def test_only_first_replies_stand_alone(tmp_path: Path) -> None:
     page = trained_page(trained(tmp_path, files={"samples/step-0.json": replies(0, "old")}))
     (block,) = below(page, "What it says")
@@ -190,36 +198,14 @@ def test_only_first_replies_stand_alone(tmp_path: Path) -> None:
     assert len(block.samples[0].replies) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "line"),
-    [
-        (
-            "config.json",
-            {"architectures": ["LlamaForCausalLM"]},
-            "from transformers import AutoModelForCausalLM",
-        ),
-        (
-            "config.json",
-            {"architectures": ["LlamaForSequenceClassification"]},
-            f"{HF} AutoModelForSequenceClassification",
-        ),
-        ("adapter_config.json", {"task_type": "CAUSAL_LM"}, f"{HF} AutoModelForCausalLM"),
-        (
-            "adapter_config.json",
-            {"task_type": "SEQ_CLS"},
-            "from peft import AutoPeftModelForSequenceClassification",
-        ),
-    ],
-)
-def test_the_model_comes_with_the_lines_that_load_it(
-    tmp_path: Path, name: str, content: object, line: str
-) -> None:
-    path = trained(tmp_path, files={f"model/{name}": content})
+@pytest.mark.parametrize("adapter", ["", "below"])
+def test_the_model_comes_with_the_lines_that_load_it(tmp_path: Path, adapter: str) -> None:
+    lines = ["from transformers import AutoModelForCausalLM", 'model = AutoModelForCausalLM.load("there")']
+    path = trained(tmp_path, files={"exported.json": {"adapter": adapter, "loading": lines}})
     blocks = below(trained_page(path), "The model")
-    kind = line.split()[-1]
-    commands = [one.line for one in blocks if isinstance(one, Command)]
-    labels = ", num_labels=1" if "Peft" in kind else ""
-    assert commands == [line, f'model = {kind}.from_pretrained("{path / "model"}"{labels})']
+    assert [one.line for one in blocks if isinstance(one, Command)] == lines
+    said = [one.text for one in blocks if isinstance(one, Paragraph)]
+    assert any("holds an adapter" in text for text in said) is bool(adapter)
     assert blocks[-1] == Paragraph(f"Another run goes on from it by `--model run:{path.name}`.")
     assert find_run(tmp_path, path.name).path == path
 
@@ -232,6 +218,22 @@ def test_settings_that_were_given_stand_apart(tmp_path: Path) -> None:
     assert given.rows[2][1] == "far/away/prefs.jsonl, more.csv"
     values = named(derived)
     assert (values["learning_rate"], values["lora_r"], values["offline"]) == ("5e-07", "-", "false")
+
+
+def test_what_was_settled_stands_where_the_recipe_leaves_it_open(tmp_path: Path) -> None:
+    settled = {"train": "lora", "learning_rate": 1e-5, "kernel": "sdpa"}
+    page = trained_page(trained(tmp_path, files={"settled.json": settled}))
+    assert isinstance(page.blocks[0], Facts)
+    assert dict(page.blocks[0].facts)["Trained"] == "an adapter (LoRA)"
+    _, shown, rest = below(page, "Settings")
+    assert isinstance(shown, Table)
+    assert isinstance(rest, Table)
+    assert named(shown) == {"train": "lora", "learning_rate": "1e-05", "kernel": "sdpa"}
+    assert not named(rest).keys() & settled.keys()
+    warming = [row | {"learning_rate": 1e-6 * row["step"]} for row in ROWS]
+    page = trained_page(trained(tmp_path / "b", rows=warming, files={"settled.json": settled}))
+    (said,) = (one for one in page.blocks if isinstance(one, Callout) and "warmed up" in one.title)
+    assert "of 1e-05" in said.detail
 
 
 def test_a_recipe_that_is_no_yaml_gives_all_settings_together(tmp_path: Path) -> None:

@@ -68,11 +68,11 @@ def compared(name: str, sharding: Sharding) -> dict[str, Any]:
     }
 
 
-def main(rank: int, folder: Path, port: str) -> None:
+def main(rank: int, folder: Path, ports: str) -> None:
     """What one of the processes does."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": ports.split(",")[0]}
     dist.init_process_group("gloo", rank=rank, world_size=WORLD)
     found: Found = {}
     for name in offline():
@@ -83,18 +83,27 @@ def main(rank: int, folder: Path, port: str) -> None:
     dist.destroy_process_group()
 
 
-def run(folder: Path) -> list[Found]:
-    """Start the processes, wait for them, and read what each found."""
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
-    environment = os.environ | {"GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1"}
+_PORTS = 5
+"""As many as any of these modules begins."""
+
+
+def _free() -> str:
+    """A port that nobody listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "tests.train.ranks"]
+        return str(free.getsockname()[1])
+
+
+def run(folder: Path, module: str = "tests.train.ranks") -> list[Any]:
+    """Start two processes of a module, wait for them, and read what each found."""
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": loopback, "OMP_NUM_THREADS": "1"}
+    ports = ",".join(_free() for _ in range(_PORTS))
+    command = [sys.executable, "-m", module]
     started: list[subprocess.Popen[str]] = []
     try:
         for rank in range(WORLD):
-            arguments = [*command, str(rank), str(folder), port]
+            arguments = [*command, str(rank), str(folder), ports]
             started.append(
                 subprocess.Popen(arguments, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
             )
@@ -102,6 +111,7 @@ def run(folder: Path) -> list[Found]:
     finally:
         for process in started:
             process.kill()
+            process.wait()
     assert not any(process.returncode for process in started), "\n".join(said)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD)]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from concord.engine import Line, LogProbs, RewardHead, StepHead, ValueHead, load_model, load_policy, start
 from concord.engine.heads import ScalarHead, mark_last
-from concord.engine.precision import exported, trainable_in_float32
+from concord.engine.precision import trainable_in_float32
 from concord.engine.switch import own_kernel
 from concord.errors import InputError, RunError
 from concord.render import Rendered, Renderer, RenderSettings
@@ -180,12 +180,16 @@ def test_a_full_disk_leaves_what_stood_there(tmp_path: Path) -> None:
     assert torch.equal(loaded(done).lm_head.weight, model.lm_head.weight)
 
 
-def test_weights_on_the_cpu_are_what_the_engine_exports() -> None:
+def test_weights_are_taken_in_the_precision_they_came_in_and_the_model_trains_on() -> None:
     model = llama(tie_word_embeddings=True).bfloat16()
     came = trainable_in_float32(model)
-    found, right = weights(model, came), exported(model, came)
-    assert found.keys() == right.keys()
-    assert all(torch.equal(found[name], right[name]) for name in right)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1e-3)
+    found, held = weights(model, came), model.state_dict()
+    assert found.keys() == held.keys()
+    assert all(torch.equal(found[name], held[name].bfloat16()) for name in held)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert found["lm_head.weight"] is found["model.embed_tokens.weight"]
 
 

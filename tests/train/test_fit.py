@@ -12,15 +12,18 @@ import torch
 
 from concord import objectives
 from concord.data import Prepared
+from concord.data.auditing.estimates import clustered_mean
 from concord.engine import LogProbs
 from concord.errors import InputError, RunError
+from concord.objectives import initial_state
 from concord.tensors import PerReply, Replies, RunningMean
-from concord.train import Loop, Optimizing, Policy, Rows, Task, Term, adamw, fit, rate
+from concord.train import Loop, Optimizing, Policy, Rows, Stepped, Task, Term, adamw, chance, fit, rate
 from concord.train.checkpoint import Checkpoints
-from concord.train.hooks import Evaluator, Moving, Recorder, Saver
+from concord.train.held_out import results_of
+from concord.train.hooks import Evaluator, Moving, Quiet, Recorder, Saver
 from concord.train.plan import plan_step
 from concord.train.saving import restore
-from concord.train.step import gradient
+from concord.train.step import evaluate, gradient
 from tests.engine.models import llama
 from tests.train.made import batch_for, costs, engine_for, offline, rows_for, task_for
 
@@ -133,8 +136,103 @@ def test_a_row_of_metrics_that_was_begun_is_gone_on_with(tmp_path: Path) -> None
     other = Recorder(4, epoch, parts.append)
     restore(again, held.load(3), held.load_own(3), [other, hooks[1]])
     fit(again, [other])
-    assert [row["loss"] for row in parts] == [row["loss"] for row in whole]
+    timeless = [{k: v for k, v in row.items() if k not in TIMED} for row in parts]
+    assert timeless == [{k: v for k, v in row.items() if k not in TIMED} for row in whole]
     assert [row["step"] for row in parts] == [4, 6]
+
+
+def test_a_metric_weighs_steps_by_what_they_count_and_a_loss_does_not() -> None:
+    loop, told, steps = looped("kto", steps=5), list[Mapping[str, float]](), list[Stepped]()
+
+    class Kept(Quiet):
+        def after(self, loop: Loop, done: Stepped) -> None:
+            steps.append(done)
+
+    fit(loop, [Recorder(5, epoch, told.append), Kept()])
+    for name in ("rewards/chosen", "rewards/rejected", "kl"):
+        counted = [done.metrics[name] for done in steps if name in done.metrics]
+        whole = sum(one.sum for one in counted) / sum(one.count for one in counted)
+        assert told[0][name] == pytest.approx(whole, rel=1e-12)
+    good = [done.metrics["rewards/chosen"] for done in steps]
+    assert len({one.count for one in good}) > 1
+    assert told[0]["rewards/chosen"] != pytest.approx(sum(one.mean for one in good) / 5, rel=1e-6)
+    assert told[0]["loss"] == pytest.approx(sum(done.loss for done in steps) / 5, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["dpo", "bco"])
+def test_a_step_that_is_tried_out_leaves_nothing_behind(name: str) -> None:
+    loop, plain = looped(name), looped(name)
+    before, drawn = bits(loop), chance.states()
+    loop.try_out(4)
+    assert bits(loop) == before
+    assert all(weight.grad is None for weight in loop.weights.values())
+    assert not loop.optimizer.state
+    # Not Python's own, from which the checker of shapes draws.
+    assert all(torch.equal(chance.states()[0][key], drawn[0][key]) for key in ("numpy", "torch"))
+    fit(plain)
+    fit(loop)
+    assert bits(loop) == bits(plain)
+
+
+def test_what_is_told_of_single_rows_adds_up_to_the_whole() -> None:
+    for name, card in CARDS.items():
+        task, batch = task_for(card), batch_for(card)
+        engine = engine_for(card)
+        plan = plan_step(costs(batch), budget=150)
+        state = initial_state(task.objective, like=torch.zeros((), dtype=torch.float64))
+        done = evaluate(Policy(engine), task, batch, plan, state=state, each=True)
+        if task.coupled:
+            assert not done.rows, name
+            continue
+        assert sorted(done.rows) == list(range(len(batch)))
+        losses = [done.rows[place]["loss"] for place in range(len(batch))]
+        assert sum(one.sum for one in losses) == pytest.approx(float(done.loss), rel=1e-5, abs=1e-6), name
+        assert sum(one.count for one in losses) == pytest.approx(1), name
+        for metric, whole in done.metrics.items():
+            rows = [done.rows[place][metric] for place in range(len(batch))]
+            assert sum(one.sum for one in rows) == pytest.approx(float(whole.sum), rel=1e-5, abs=1e-5), name
+            assert sum(one.count for one in rows) == float(whole.count), name
+
+
+def test_results_rest_on_what_they_count_with_intervals_over_prompts() -> None:
+    card = CARDS["dpo"]
+    term = Term(task_for(card), Rows(rows_for(card, 4), 4), held_out=batch_for(card, 30, seed=4))
+    assert term.held_out is not None
+    plan = plan_step(costs(term.held_out), budget=10**6)
+    done = evaluate(Policy(engine_for(card)), term.task, term.held_out, plan, each=True)
+    found = {one.name: one for one in results_of([term], [done])}
+    rows = [done.rows[place]["loss"] for place in range(30)]
+    plain = clustered_mean([30 * one.sum for one in rows], range(30))
+    assert found["eval_loss"].n == 30
+    assert found["eval_loss"].value == pytest.approx(plain.value, rel=1e-5)
+    interval, wanted = found["eval_loss"].interval, plain.interval
+    assert interval is not None
+    assert wanted is not None
+    assert (interval.low, interval.high) == pytest.approx((wanted.low, wanted.high), rel=1e-5)
+    right = found["eval_rewards/accuracies"]
+    assert right.interval is not None
+    assert 0 <= right.interval.low < (right.value or 0) < right.interval.high <= 1
+    tokens = found["eval_nll_loss"]
+    assert tokens.n == int(done.metrics["nll_loss"].count) > 30
+    assert tokens.interval is not None
+    # A ratio estimate: a long reply adds to both sums, and scatters the quotient less than the sum above.
+    sums = [done.rows[place]["nll_loss"] for place in range(30)]
+    loose = clustered_mean([30 * one.sum / tokens.n for one in sums], range(30)).interval
+    assert loose is not None
+    assert tokens.interval.high - tokens.interval.low < (loose.high - loose.low) / 2
+
+
+def test_rows_that_depend_on_each_other_give_results_without_intervals() -> None:
+    card = CARDS["kto"]
+    term = Term(task_for(card), Rows(rows_for(card, 4), 4), held_out=batch_for(card, 9))
+    assert term.held_out is not None
+    done = evaluate(
+        Policy(engine_for(card)), term.task, term.held_out, plan_step(costs(term.held_out), budget=10**6)
+    )
+    found = {one.name: one for one in results_of([term], [done])}
+    assert found["eval_loss"].interval is None
+    assert "depend on each other" in found["eval_loss"].how
+    assert (found["eval_rewards/chosen"].n, found["eval_rewards/rejected"].n) == (6, 3)
 
 
 def test_every_row_is_seen_once_an_epoch_and_the_last_step_has_what_is_left() -> None:

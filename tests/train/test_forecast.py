@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +14,20 @@ from concord.data import row_at
 from concord.data.shards import Lengths
 from concord.engine import Line, LogProbs
 from concord.errors import CapabilityError, InputError
+from concord.recipes import read_recipe
+from concord.train import Loop, Optimizing, Policy, Rows, Term, adamw
 from concord.train.adapters import Lora
 from concord.train.forecast import (
     BUDGETS,
     LEAST_BUDGET,
+    PROCESS,
     SHARE,
     Available,
     Costs,
     Memory,
-    Schedule,
     Spread,
+    Stretch,
+    Work,
     as_json,
     available,
     choose,
@@ -32,8 +37,13 @@ from concord.train.forecast import (
     time_for,
     work_of,
 )
+from concord.train.models import Sizes, load_trainee, precision_of
 from concord.train.plan import plan_rows, plan_step
+from concord.train.planning import Where, decided, probe
+from concord.train.ranks import ALONE
 from concord.train.rehearsal import Rehearsed, Way, rehearse, skeleton
+from tests.train.homes import home
+from tests.train.made import engine_for, offline, rows_for, task_for
 
 CONFIG = LlamaConfig(
     vocab_size=300,
@@ -176,6 +186,36 @@ def test_the_sum_is_that_of_its_terms_and_they_grow_along_a_line() -> None:
     assert COSTS.micro(1)[0] == 500
 
 
+def test_what_a_gpu_counts_leaves_its_context_out() -> None:
+    machine, gpu = COSTS.memory(1000), COSTS.memory(1000, Spread(device="cuda:0"))
+    assert machine.seen == machine.total
+    assert gpu.seen == gpu.total - PROCESS["cuda"]
+    work = work_of(pairs(8), Stretch(steps=2, batch_size=4, budget=300))
+    assert as_json(work, gpu, None)["memory_mb"] == gpu.seen / 2**20
+
+
+@pytest.mark.parametrize("precision", ["fp32", "pure-bf16"])
+def test_weights_are_forecast_in_the_precision_they_are_trained_in(precision: Any, tmp_path: Path) -> None:
+    home(tmp_path / "model")
+    given = {"method": "sft", "model": str(tmp_path / "model"), "data": "x.jsonl", "train": "full"}
+    recipe = read_recipe({**given, "precision": precision})
+    device = torch.device("cpu")
+    found = decided(
+        recipe,
+        recipe.model,  # type: ignore[arg-type]
+        pairs(8),
+        steps=2,
+        positions=0,
+        where=Where(device, ALONE, precision_of(recipe, device), sharded=False, others={}),
+        layout="forest",
+        sizes=Sizes(200, 300),
+    )
+    trained = load_trainee(str(tmp_path / "model"), recipe, device, Sizes(200, 300)).model
+    weights = sum(one.nbytes for one in [*trained.parameters(), *trained.buffers()])
+    assert sizes(found.memory)["weights"] == pytest.approx(weights, rel=0.01)
+    assert sizes(found.memory)["gradients"] == sum(one.nbytes for one in trained.parameters())
+
+
 def test_shards_divide_what_stays_and_copies_add_to_it() -> None:
     alone, sharded = sizes(COSTS.memory(100)), sizes(COSTS.memory(100, Spread(ranks=4, sharded=True)))
     for name in ("weights", "gradients", "moments of AdamW"):
@@ -288,9 +328,9 @@ def test_memory_of_this_machine_is_known() -> None:
 
 @pytest.mark.parametrize("layout", ["forest", "rows"])
 def test_tokens_are_those_that_the_engine_lays_out(layout: str) -> None:
-    lengths, schedule = (
+    lengths, stretch = (
         pairs(12),
-        Schedule(steps=4, batch_size=5, budget=250, positions=18, layout=layout, seed=3),
+        Stretch(steps=4, batch_size=5, budget=250, positions=18, layout=layout, seed=3),
     )
     engine = LogProbs(LlamaForCausalLM(CONFIG), layout=layout)  # type: ignore[arg-type]
     tokens, passes, largest = 0, 0, 0
@@ -313,25 +353,33 @@ def test_tokens_are_those_that_the_engine_lays_out(layout: str) -> None:
                     made.append(Line(ids))
             laid = engine.lay(made).tokens
             tokens, largest = tokens + laid, max(largest, laid)
-    found = work_of(lengths, schedule)
+    found = work_of(lengths, stretch)
     assert (found.tokens, found.passes, found.largest, found.planned) == (tokens, passes, largest, 4)
     assert found.trained == sum(int(lengths.trained[row_at(place, 12, 3)]) for place in range(18))
 
 
+def test_the_fullest_step_is_that_of_the_largest_micro_batch() -> None:
+    lengths = pairs(12)
+    long = int(row_at(np.arange(12), 12, 3)[7])
+    lengths.tokens[long] += 1000
+    found = work_of(lengths, Stretch(steps=6, batch_size=2, budget=5000, seed=3))
+    assert (found.fullest, found.largest > 1000) == (3, True)
+
+
 def test_an_epoch_counts_every_row_once_and_ranks_share_passes() -> None:
     lengths = pairs(40)
-    alone = work_of(lengths, Schedule(steps=5, batch_size=8, budget=300))
-    shared = work_of(lengths, Schedule(steps=5, batch_size=8, budget=300, ranks=2))
+    alone = work_of(lengths, Stretch(steps=5, batch_size=8, budget=300))
+    shared = work_of(lengths, Stretch(steps=5, batch_size=8, budget=300, ranks=2))
     assert alone.tokens == shared.tokens == int(lengths.tokens.sum())
     assert alone.passes > shared.passes
     assert len([*alone.lines]) == 2
 
 
 def test_long_runs_are_reckoned_from_their_first_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths, schedule = pairs(10), Schedule(steps=40, batch_size=5, budget=1000)
-    whole = work_of(lengths, schedule)
+    lengths, stretch = pairs(10), Stretch(steps=40, batch_size=5, budget=1000)
+    whole = work_of(lengths, stretch)
     monkeypatch.setattr("concord.train.forecast._MOST_STEPS", 2)
-    part = work_of(lengths, schedule)
+    part = work_of(lengths, stretch)
     assert (part.tokens, part.trained, part.steps) == (whole.tokens, whole.trained, 40)
     assert part.planned == 2
     assert "from the first 2" in next(part.lines)
@@ -359,6 +407,31 @@ def test_a_time_is_a_ratio_with_an_interval_that_narrows() -> None:
     assert 180 <= held <= 199, "an interval of 95% holds the truth about that often"
 
 
+def test_a_probe_that_finds_too_little_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = offline()["bco"]
+    engine = engine_for(card)
+    task, rows = task_for(card), Rows(rows_for(card, 8), batch_size=8)
+    how = Optimizing(learning_rate=1e-3)
+    loop = Loop(Policy(engine), [Term(task, rows)], adamw(engine, how), how, steps=3, budget=1000)
+    forward, refused = LogProbs.forward, list[int]()
+
+    def small(self: LogProbs, *, layout: Any, **given: Any) -> Any:
+        if layout.ids.numel() > 120:
+            refused.append(layout.ids.numel())
+            raise torch.OutOfMemoryError("nothing is left of 1 GiB")
+        return forward(self, layout=layout, **given)
+
+    monkeypatch.setattr(LogProbs, "forward", small)
+    before, state = [weight.detach().clone() for weight in engine.parameters()], loop.terms[0].state
+    found = probe(loop, Work(3, 3, 1000, 500, 400, 0, 3))
+    assert found is not None
+    assert refused
+    assert (loop.budget, loop.said, loop.step, loop.optimizer.state) == (1000, [], 0, {})
+    assert loop.terms[0].state is state
+    assert all(torch.equal(one, other) for one, other in zip(before, engine.parameters(), strict=True))
+    assert all(weight.grad is None for weight in engine.parameters())
+
+
 def test_one_micro_batch_gives_no_interval_and_none_is_refused() -> None:
     assert time_for([(100, 1.0)], 720_000).line == "time: about 2 h 00 min"
     assert time_for([(100, 1.0)], 7200).line == "time: about 72 s"
@@ -372,7 +445,7 @@ def test_one_micro_batch_gives_no_interval_and_none_is_refused() -> None:
 
 
 def test_a_forecast_is_kept_as_numbers_and_compared_with_what_happened() -> None:
-    work = work_of(pairs(8), Schedule(steps=2, batch_size=4, budget=300))
+    work = work_of(pairs(8), Stretch(steps=2, batch_size=4, budget=300))
     kept = json.loads(
         json.dumps(as_json(work, COSTS.memory(work.largest), time_for([(10, 1.0)], work.tokens)))
     )

@@ -1,4 +1,4 @@
-"""Where steps end among the tokens of their reply, also when rows are cut."""
+"""Places of judged steps are kept beside their row, and hold when it is cut."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from concord.errors import ConversionError
 from concord.render.fit import fit
 from concord.render.records import Rendered
 from concord.render.renderer import Renderer
-from concord.train.step_ends import STEP_ENDS, step_ends, with_step_ends
+from concord.render.step_ends import step_ends
+from concord.train.step_ends import STEP_ENDS, with_step_ends
 from concord.types import Item, StepLabels, as_prompt, as_turns
 from concord.views import Steps
 from tests.data.test_prepare import make_renderer
@@ -35,42 +36,6 @@ def written(renderer: Renderer, row: Rendered) -> tuple[list[int], int]:
     leaf = row.replies[0][0]
     start = int(leaf.spans[0, 0])
     return leaf.ids[start:].tolist(), start
-
-
-def test_a_step_ends_with_its_last_token(renderer: Renderer) -> None:
-    ids, _ = written(renderer, rendered(renderer, Steps.of("is it", STEPS, LABELS).item()))
-    texts = [renderer.decode(ids[: end + 1]) for end in step_ends(STEPS, ids, renderer.decode)]
-    assert texts == [STEPS[0], "".join(STEPS[:2]), "".join(STEPS)]
-
-
-PIECES = ["<think>", "one", ".", "\n\n\n", "two", "<s>"]
-
-
-@pytest.mark.parametrize(
-    ("steps", "ends"),
-    [
-        (["one.\n\n\n", "two"], [3, 4]),
-        (["one.\n", "\n\ntwo"], [2, 4]),
-        (["one", ".\n\n\ntwo"], [1, 4]),
-        (["on", "e.\n\n\ntwo"], [1, 4]),
-        (["  one.\n\n\n", "two\n"], [3, 4]),
-    ],
-)
-def test_no_step_is_judged_by_the_next_one(steps: list[str], ends: list[int]) -> None:
-    assert step_ends(steps, range(6), lambda ids: "".join(PIECES[at] for at in ids)) == ends
-
-
-@pytest.mark.parametrize("steps", [["one", ".", "\n", "\n\ntwo"], ["t", "wo"], ["", "one"], ["one", ""]])
-def test_a_step_needs_a_token_of_its_own(steps: list[str]) -> None:
-    with pytest.raises(ConversionError, match="a step has no token of its own"):
-        step_ends(steps, range(6), lambda ids: "".join(PIECES[at] for at in ids))
-
-
-def test_steps_that_are_not_there_are_refused(renderer: Renderer) -> None:
-    ids, _ = written(renderer, rendered(renderer, Steps.of("is it", STEPS, LABELS).item()))
-    for steps in (["far away"], ["  "]):
-        with pytest.raises(ConversionError, match="cannot be found among its tokens"):
-            step_ends(steps, ids, renderer.decode)
 
 
 def test_judged_steps_are_kept_in_meta(renderer: Renderer) -> None:

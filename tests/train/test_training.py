@@ -1,19 +1,27 @@
 """Every recipe is carried out, and leaves what it says it leaves."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from concord import run as run_module
+from concord.engine import LocalPolicy
 from concord.errors import CapabilityError, InputError, RunError
 from concord.recipes import offline_methods, read_recipe
 from concord.run import Run
-from concord.train import Loop, assembling, train, training
+from concord.train import Loop, Ranks, Rows, assembling, building, hooks, planning, train, training
 from concord.train.export import Checked, Exported
+from concord.train.source import costs
+from tests.conftest import ROOT
 from tests.train import homes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
@@ -26,12 +34,14 @@ class Heard:
         self.lines: list[str] = []
         self.rows: list[Mapping[str, float]] = []
         self.begun: list[tuple[int, int]] = []
+        self.done: dict[str, int] = {}
 
     def say(self, text: str) -> None:
         self.lines.append(text)
 
     def progress(self, what: str, done: int, share: float | None) -> None:
         assert share is None or 0 <= share <= 1
+        self.done[what] = done
 
     def begin(self, steps: int, *, done: int = 0) -> None:
         self.begun.append((steps, done))
@@ -158,12 +168,191 @@ def test_what_was_stopped_goes_on_to_the_same_end(
     assert (half / "model" / "model.safetensors").read_bytes() == (
         whole / "model" / "model.safetensors"
     ).read_bytes()
+    assert untimed(half) == untimed(whole)
+
+
+def test_what_was_stopped_goes_on_in_smaller_parts_where_that_is_asked(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = Loop.advance
+
+    def until_second(loop: Loop) -> Any:
+        done = advance(loop)
+        loop.asked = done.step == 2
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "advance", until_second)
+        train(asked("dpo", place, tmp_path, max_steps=4))
+    heard = Heard()
+    folder = train(asked("dpo", place, tmp_path, max_steps=4, micro_tokens=90), resume=True, watch=heard)
+    assert folder is not None
+    assert "micro-batches of 90 tokens from here on, as asked for" in heard.text
+    assert Run(folder).status().state == "finished"
+
+
+def untimed(folder: Path) -> list[dict[str, float]]:
+    """The rows of metrics of a run without what depends on the hour."""
     timed = ("tokens_per_second", "rows_per_second", "step_time", "memory_mb")
-    first, second = (
-        [{k: v for k, v in row.items() if k not in timed} for row in Run(one).read_metrics()]
-        for one in (whole, half)
+    return [{k: v for k, v in row.items() if k not in timed} for row in Run(folder).read_metrics()]
+
+
+@pytest.mark.parametrize("at", [2, 6])
+def test_what_fails_behind_a_checkpoint_costs_no_step(
+    at: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"max_steps": 6, "eval_share": 0.3, "eval_steps": 2, "save_steps": 2, "logging_steps": 4}
+    whole = train(asked("dpo", place, tmp_path / "whole", **given))
+    evaluate, looked = hooks.evaluate, list[int]()
+
+    def full(*given: Any, **more: Any) -> Any:
+        looked.append(2 * len(looked))
+        if looked[-1] == at:
+            raise torch.OutOfMemoryError("nothing is left of 1 GiB")
+        return evaluate(*given, **more)
+
+    monkeypatch.setattr(hooks, "evaluate", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(asked("dpo", place, tmp_path / "half", **given))
+    monkeypatch.setattr(hooks, "evaluate", evaluate)
+    again = Heard()
+    half = train(asked("dpo", place, tmp_path / "half", **given), resume=True, watch=again)
+    assert half is not None
+    assert whole is not None
+    assert again.begun == [(6, at)]
+    assert untimed(half) == untimed(whole)
+    assert Run(half).read_results() == Run(whole).read_results()
+    model = "model/model.safetensors"
+    assert (half / model).read_bytes() == (whole / model).read_bytes()
+
+
+def test_held_out_figures_say_what_they_rest_on(place: Path, tmp_path: Path) -> None:
+    folder = train(asked("sft", place, tmp_path, eval_share=0.3))
+    assert folder is not None
+    found = {one.name: one for one in Run(folder).read_results()}
+    counts = json.loads((folder / "prepared.json").read_text())["counts"]["held_out"]
+    assert found["eval_loss"].n == counts["rows"]
+    assert found["eval_nll_loss"].n == counts["trained"]
+    assert found["eval_loss"].interval is not None
+    last = [row for row in Run(folder).read_metrics() if "eval_loss" in row][-1]
+    assert {name: one.value for name, one in found.items()} == pytest.approx(
+        {name: value for name, value in last.items() if name.startswith("eval_")}
     )
-    assert first == second
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("nothing is left"), OSError(28, "No space left")])
+def test_samples_that_fail_do_not_end_a_run(
+    error: Exception, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(LocalPolicy, "answer", fails)
+    heard = Heard()
+    folder = train(asked("sft", place, tmp_path), watch=heard)
+    assert folder is not None
+    assert Run(folder).status().state == "finished"
+    for step in (0, 3):
+        assert any(line.startswith(f"no samples at step {step}: ") for line in heard.lines)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_no_run_and_no_row(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, refused = run_module.write_all, list[int]()
+
+    def full(file: int, content: bytes, **where: Any) -> None:
+        if b"loss" in content and len(refused) < 2:
+            refused.append(file)
+            raise OSError(28, "No space left on device")
+        write(file, content, **where)
+
+    monkeypatch.setattr(run_module, "write_all", full)
+    heard = Heard()
+    folder = train(asked("sft", place, tmp_path), watch=heard)
+    assert folder is not None
+    assert Run(folder).status().state == "finished"
+    (said,) = (line for line in heard.lines if line.startswith("no metrics of step 1 in the run as yet: "))
+    assert "No space left on device" in said
+    assert [row["step"] for row in Run(folder).read_metrics()] == [1, 2, 3]
+    assert [row["step"] for row in heard.rows] == [1, 2, 3]
+
+
+def test_what_was_settled_is_kept_and_holds_for_what_goes_on(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"max_steps": 4, "lora_r": 2, "learning_rate": {"full": 1e-3, "lora": 1e-2}, "train": "auto"}
+    choose, advance = planning.choose, Loop.advance
+
+    def small(ways: Any, *rest: Any, **more: Any) -> Any:
+        return choose({"lora": ways["lora"]}, *rest, **more)
+
+    def until_second(loop: Loop) -> Any:
+        done = advance(loop)
+        loop.asked = done.step == 2
+        return done
+
+    monkeypatch.setattr(planning, "choose", small)
+    monkeypatch.setattr(Loop, "advance", until_second)
+    folder = train(asked("dpo", place, tmp_path, **given))
+    assert folder is not None
+    file = folder / "settled.json"
+    found = json.loads(file.read_text())
+    assert (found["train"], found["learning_rate"]) == ("lora", 1e-2)
+    assert (found["precision"], found["layout"]) == ("fp32", "forest")
+    assert found["micro_tokens"] > 0
+    # With memory for more, and another kernel.
+    monkeypatch.setattr(planning, "choose", choose)
+    monkeypatch.setattr(Loop, "advance", advance)
+    file.write_text(json.dumps(found | {"kernel": "another"}))
+    heard = Heard()
+    train(asked("dpo", place, tmp_path, **given), resume=True, watch=heard)
+    assert "trained: an adapter (LoRA), learning rate 0.01" in heard.lines
+    assert f"Not as when the run began: kernel was 'another' and is now {found['kernel']!r}" in heard.lines
+    assert (folder / "model" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "slic_hf", "dckd", "chain_of_hindsight"])
+def test_tokens_are_forecast_as_they_are_counted(method: str, place: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    folder = train(asked(method, place, tmp_path), watch=heard)
+    assert folder is not None
+    forecast = json.loads((folder / "forecast.json").read_text())
+    assert forecast["tokens"] == heard.rows[-1]["num_tokens"]
+
+
+def test_progress_of_the_reference_counts_rows(place: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    train(asked("dpo", place, tmp_path, max_steps=4), watch=heard)
+    assert heard.done["reference values"] == 10
+
+
+def test_the_largest_row_is_reckoned_with_its_companions_as_rows_are_padded(
+    place: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": f"{number} " + "and so on " * (30 * (number % 2)), "completion": words, "label": True}
+        for number, words in enumerate(["so " * 60, "no.", "yes " * 50, "well."] * 2)
+    ]
+    file = homes.written(tmp_path / "uneven.jsonl", rows)
+    recipe = asked("kto", place, tmp_path, data=str(file), layout="rows", batch_size=8)
+    with ExitStack() as stack:
+        job = building.job_of(recipe, Heard(), Ranks(), stack)
+        material = building.prepare(job, tmp_path / "rows")
+        _, decision = building.decide(job, material)
+        source = Rows(material.main.shards, 8, companions=job.asked[0].companions)
+        largest = max(costs(source.of(range(8)), "rows"))
+        assert decision.sizes.tokens >= largest
+
+
+@pytest.mark.parametrize("eval_share", [0.0, 0.3])
+def test_samples_say_whether_their_prompts_are_held_out(
+    eval_share: float, place: Path, tmp_path: Path
+) -> None:
+    folder = train(asked("sft", place, tmp_path, eval_share=eval_share))
+    assert folder is not None
+    kept = json.loads((folder / "samples" / "step-3.json").read_text())
+    assert kept["held_out"] is bool(eval_share)
 
 
 def test_a_finished_run_is_not_done_again(place: Path, tmp_path: Path) -> None:
@@ -344,3 +533,60 @@ def test_a_function_of_ones_own_is_an_objective(
     heard = Heard()
     train(read_recipe({"method": "own_losses:mine", "beta": 0.3, **data, **short}), watch=heard)
     assert heard.rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+
+
+HELD = """
+from torch.nn.functional import logsigmoid
+from concord.tensors import PerPair, ReferencedPairs, Replies
+
+
+def held(pairs: ReferencedPairs, *, target: Replies, beta: float = 0.2) -> PerPair:
+    \"\"\"Held by other demonstrations.
+
+    loss = -log sigmoid(beta h) - log pi(target)
+
+    paper: none
+    target: a reply of the supervised data
+    beta: steepness
+    \"\"\"
+    return -logsigmoid(beta * pairs.margin) - target.logp
+"""
+
+
+def test_rows_of_another_stream_change_from_epoch_to_epoch_and_the_reference_knows_them_all(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "held_losses.py").write_text(HELD.replace("\\", ""))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    homes.written(
+        tmp_path / "others.jsonl",
+        ({"prompt": f"And number {number}?", "completion": f"It is {number}."} for number in range(7)),
+    )
+    given = {"target_data": [str(tmp_path / "others.jsonl")], "runs": str(tmp_path / "runs")}
+    data = {"data": str(place / "pairs.jsonl"), "model": str(place / "model"), "eval_share": 0.3}
+    short = {"max_steps": 8, "batch_size": 3, "logging_steps": 1, "samples": 0, "learning_rate": 1e-3}
+    heard = Heard()
+    train(read_recipe({"method": "held_losses:held", **data, **given, **short}), watch=heard)
+    assert len([row for row in heard.rows if "loss" in row]) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_a_compiled_model_learns_the_same(method: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.train.compiled", str(tmp_path), method]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    plain, compiled = (np.array(rows) for rows in json.loads(done.stdout.splitlines()[-1]))
+    assert len(plain) == 3
+    assert compiled == pytest.approx(plain, rel=1e-3)
+
+
+def test_an_adapter_on_weights_of_four_bits_is_trained(place: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="needs the extra quant")
+    heard = Heard()
+    folder = train(asked("dpo", place, tmp_path, train="lora", quant="4bit", max_steps=6), watch=heard)
+    assert folder is not None
+    assert (folder / "model" / "adapter_model.safetensors").is_file()
+    losses = [row["loss"] for row in heard.rows]
+    assert losses[0] == pytest.approx(0.6931, abs=1e-3)
+    assert losses[-1] < losses[0]

@@ -6,6 +6,7 @@ Reference     what a fixed model says of rows, kept in the store
 Scores        a sequence classifier, as scores of marked tokens
 ValueHead     a head beside the policy's own, on the same hidden states; so are `RewardHead` and `StepHead`
 LocalPolicy   a model that answers asks; `load_policy` makes one of a folder
+RewardModel   a model that scores replies, a `StepModel` each of their steps; `load_reward` makes either
 """
 
 from concord.engine.forest import Forest, plant
@@ -14,6 +15,7 @@ from concord.engine.loading import adapted, load_model, load_policy
 from concord.engine.local import LocalPolicy
 from concord.engine.logprobs import LogProbs, TokenValues
 from concord.engine.reference import Reference, check_initial
+from concord.engine.rewards import RewardModel, RewardSettings, StepModel, StepSettings, load_reward
 from concord.engine.rows import Rows, stack
 from concord.engine.start import Started, start
 from concord.engine.targets import Line, Targets
@@ -25,10 +27,14 @@ __all__ = [
     "LogProbs",
     "Reference",
     "RewardHead",
+    "RewardModel",
+    "RewardSettings",
     "Rows",
     "Scores",
     "Started",
     "StepHead",
+    "StepModel",
+    "StepSettings",
     "Targets",
     "TokenValues",
     "ValueHead",
@@ -36,6 +42,7 @@ __all__ = [
     "check_initial",
     "load_model",
     "load_policy",
+    "load_reward",
     "plant",
     "stack",
     "start",

@@ -19,9 +19,19 @@ from concord.errors import ConcordError, InputError, NotFoundError, Said, explai
 from concord.render import Renderer, RenderSettings
 from concord.render.loading import load_tokenizer, read_files
 
-__all__ = ["adapted", "load_model", "load_policy"]
+__all__ = [
+    "DTYPES",
+    "adapted",
+    "check_taken",
+    "device_named",
+    "explained",
+    "load_model",
+    "load_policy",
+    "with_adapter",
+]
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
+"""The precisions that weights can be loaded in, by name."""
 _SHOWN = 200  # characters of what a library says
 
 
@@ -41,7 +51,7 @@ def load_policy(
     """
     base = adapted(model, offline=offline)
     home = model if base is None or (Path(model) / "tokenizer_config.json").is_file() else base
-    with _explained("no tokenizer could be loaded", home):
+    with explained("no tokenizer could be loaded", home):
         tokenizer = load_tokenizer(home, offline=offline, trust_remote_code=trust_remote_code)
     files = read_files(model if base is None else base, offline=offline)
     renderer = Renderer(tokenizer, settings=settings, files=files)
@@ -66,18 +76,18 @@ def load_model(
     random, and weights of its layers that the files have and it does not take. Of other weights, such as
     those of another head, there is a warning.
     """
-    if dtype not in _DTYPES:
+    if dtype not in DTYPES:
         wrong, do = "the precision of weights is not known", "name one of these"
-        raise InputError(explain(wrong, found=dtype, accepted=nearest(dtype, _DTYPES), do=do))
-    place = _device(device)
+        raise InputError(explain(wrong, found=dtype, accepted=nearest(dtype, DTYPES), do=do))
+    place = device_named(device)
     base = adapted(model, offline=offline)
     if base is not None and adapted(base, offline=offline) is not None:
         wrong, found = "adapters that stand on other adapters", Said(f"{str(model)!r} on {base!r}")
         accepted, do = "adapters of a whole model", "merge the lower ones into their model, and save that"
         raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
-    loaded = _loaded(base or model, _DTYPES[dtype], offline=offline, trust_remote_code=trust_remote_code)
+    loaded = _loaded(base or model, DTYPES[dtype], offline=offline, trust_remote_code=trust_remote_code)
     if base is not None:
-        loaded = _with_adapter(loaded, model, offline=offline)
+        loaded = with_adapter(loaded, model, offline=offline)
     return loaded.to(place)
 
 
@@ -104,7 +114,7 @@ def adapted(model: str | Path, *, offline: bool = True) -> str | None:
 
 def _loaded(model: str | Path, dtype: Any, *, offline: bool, trust_remote_code: bool) -> nn.Module:
     """A model with all its weights from its files."""
-    with _explained("no causal language model could be loaded", model):
+    with explained("no causal language model could be loaded", model):
         both: Any = AutoModelForCausalLM.from_pretrained(
             str(model),
             dtype=dtype,
@@ -118,11 +128,11 @@ def _loaded(model: str | Path, dtype: Any, *, offline: bool, trust_remote_code: 
         found = Said(f"{len(missing)} missing, such as {missing[0]}")
         do = "take the files of a whole causal language model"
         raise NotFoundError(explain(wrong, found=found, accepted="all weights", do=do))
-    _check_taken(loaded, model, sorted(facts["unexpected_keys"]))
+    check_taken(loaded, model, sorted(facts["unexpected_keys"]))
     return loaded
 
 
-def _check_taken(loaded: nn.Module, model: str | Path, left: Sequence[str]) -> None:
+def check_taken(loaded: nn.Module, model: str | Path, left: Sequence[str]) -> None:
     """Refuse a model that leaves out weights of layers such as it has: it would be another, and run."""
     parts = dict(loaded.named_modules())
     layers = tuple(f"{name}." for name, part in parts.items() if isinstance(part, nn.ModuleList))
@@ -133,16 +143,16 @@ def _check_taken(loaded: nn.Module, model: str | Path, left: Sequence[str]) -> N
         do = "give it the config.json that belongs to its weights"
         raise InputError(explain(wrong, found=found, accepted="layers as in the files", do=do))
     if left:
-        said = f"weights of {model} that its causal language model has no place for are left out"
+        said = f"weights of {model} that this kind of model has no place for are left out"
         warnings.warn(f"{said}: {len(left)}, such as {left[0]}", stacklevel=2)
 
 
-def _with_adapter(model: nn.Module, adapter: str | Path, *, offline: bool) -> nn.Module:
+def with_adapter(model: nn.Module, adapter: str | Path, *, offline: bool) -> nn.Module:
     """A model with adapters on it, all their weights from their files and all that the files have."""
     from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 
     wrong = "the adapters could not be put on their model"
-    with _explained(wrong, adapter), warnings.catch_warnings():
+    with explained(wrong, adapter), warnings.catch_warnings():
         warnings.filterwarnings("error", "Found missing adapter keys")
         # peft asks by the older of two names.
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
@@ -156,7 +166,7 @@ def _with_adapter(model: nn.Module, adapter: str | Path, *, offline: bool) -> nn
     return loaded
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     """A device that is there."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -170,7 +180,7 @@ def _device(name: str) -> torch.device:
 
 
 @contextmanager
-def _explained(wrong: str, model: str | Path) -> Iterator[None]:
+def explained(wrong: str, model: str | Path) -> Iterator[None]:
     """Turn what libraries raise into a sentence: broken files make them raise errors of every kind."""
     try:
         yield

@@ -7,14 +7,12 @@ compared (policy and reference, a stored value and a fresh one) come from the sa
 and head: `Identity` is all of that, and the key under which they are kept.
 """
 
-import copy
 import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,12 +29,9 @@ __all__ = [
     "adapter_states",
     "adapter_weights",
     "bfloat16",
-    "exported",
     "hashed",
     "identify",
-    "moved_share",
     "noise",
-    "save",
     "still",
     "trainable_in_float32",
     "weights_of",
@@ -53,8 +48,8 @@ def trainable_in_float32(
 ) -> dict[str, torch.dtype]:
     """Take trainable weights of half precision up to float32, or refuse them.
 
-    Returns their names with the precision they came in, which `exported` gives back to them. `pure` leaves
-    them as they are: then say what share of them moves (`moved_share`).
+    Returns their names with the precision they came in, for whoever writes them. `pure` leaves them as they
+    are: then say what share of them moves.
     """
     named = model.named_parameters()
     low = {name: weight for name, weight in named if weight.requires_grad and weight.dtype in _LOW}
@@ -72,26 +67,6 @@ def trainable_in_float32(
     return came
 
 
-def exported(model: nn.Module, came: Mapping[str, torch.dtype]) -> dict[str, Tensor]:
-    """The weights of a model, to be saved, each in the precision it came in; what is tied stays tied."""
-    held = model.state_dict(keep_vars=True)
-    wanted = {id(held[name]): dtype for name, dtype in came.items()}
-    cast = {id(weight): weight.detach().to(wanted.get(id(weight), weight.dtype)) for weight in held.values()}
-    return {name: cast[id(weight)] for name, weight in held.items()}
-
-
-def save(model: Any, folder: Path, came: Mapping[str, torch.dtype]) -> None:
-    """Save a model of transformers (or an adapter of peft) in the precision it came in."""
-    held = exported(model, came)
-    # It takes the weights out of what it is given, one after the other.
-    model.save_pretrained(folder, state_dict=dict(held))
-    if (folder / "config.json").exists():
-        # transformers writes down the precision of the model as it is trained, and loads what it wrote down.
-        config = copy.deepcopy(causal(model).config)
-        config.dtype = next(value.dtype for value in held.values() if value.is_floating_point())
-        config.save_pretrained(folder)
-
-
 def bfloat16(model: nn.Module) -> torch.autocast:
     """Autocast to bfloat16 on the device of a model: the whole of what mixed precision is here."""
     return torch.autocast(next(model.parameters()).device.type, torch.bfloat16)
@@ -102,13 +77,6 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
     return {
         name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad
     }
-
-
-def moved_share(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
-    """The share of single weights that differ, among those that both have; 0 where there are none."""
-    pairs = [(before[name], after[name].to(before[name].device)) for name in before if name in after]
-    count = sum(old.numel() for old, _ in pairs)
-    return sum(int((old != new).sum()) for old, new in pairs) / count if count else 0.0
 
 
 # --- dropout ----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ __all__ = [
     "RunRef",
     "Settings",
     "Source",
+    "TrackerName",
     "finite",
     "section_of",
     "setting_names",
@@ -57,6 +58,9 @@ class Rates(BaseModel):
 
 Source: TypeAlias = str | RunRef
 """A model: a path, a hub id, or another run."""
+
+TrackerName: TypeAlias = Literal["tensorboard", "wandb", "trackio"]
+"""Where metrics can be shown beside the run's own report."""
 
 
 def _source(given: object) -> object:
@@ -154,6 +158,9 @@ class Settings(BaseModel):
         _DATA, "stop", "What a row that cannot be read does: stop all, or be left out and counted."
     )
 
+    dataset_num_proc: _Count = _set(
+        _DATA, 0, "Processes that make tokens of rows; they pay from some ten thousand new rows on."
+    )
     label_threshold: _Number | None = _set(
         _DATA, None, "The score from which a reply counts as good, where scores become labels."
     )
@@ -216,6 +223,9 @@ class Settings(BaseModel):
     save_steps: _Count = _set(_KEPT, 500, "Keep a checkpoint every so many steps; 0: after the last.")
     save_total_limit: _Positive = _set(_KEPT, 2, "How many checkpoints are kept, the newest.")
     logging_steps: _Positive = _set(_KEPT, 10, "Write metrics every so many steps.")
+    report_to: Annotated[tuple[TrackerName, ...], BeforeValidator(_names)] = _set(
+        _KEPT, (), "Where metrics are also shown: tensorboard, wandb, trackio. None is needed."
+    )
     export_dtype: Literal["auto", "came", "fp32"] = _set(
         _KEPT,
         "auto",
@@ -291,7 +301,16 @@ class Recipe(Settings):
         return self.model_copy(update={"train": train, "learning_rate": rate})
 
 
-_APART = ("name", "runs", "offline", "save_steps", "save_total_limit")
+_APART = (
+    "name",
+    "runs",
+    "offline",
+    "save_steps",
+    "save_total_limit",
+    "report_to",
+    "micro_tokens",
+    "dataset_num_proc",
+)
 
 
 def setting_names() -> dict[str, FieldInfo]:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from concord.errors import RecipeError, explain, nearest
-from concord.recipes.elsewhere import INSTEAD, LOSSES, MEANINGLESS
+from concord.recipes.elsewhere import ALIASES, INSTEAD, LOSSES, MEANINGLESS
 from concord.recipes.methods import wants_of
-from concord.recipes.schema import setting_names
+from concord.recipes.schema import TrackerName, setting_names
 
 __all__ = ["from_trl"]
 
@@ -23,16 +23,6 @@ _DEFAULTS: Mapping[str, Any] = {
     "num_train_epochs": 3.0,
     "lr_scheduler_type": "linear",
     "seed": 42,
-}
-_SAME = {
-    "chat_template_path": "chat_template",
-    "dataset_name": "data",
-    "eos_token": "stop_token",
-    "model_name_or_path": "model",
-    "ref_model_mixup_alpha": "reference_mixup",
-    "run_name": "name",
-    "teacher_model_name_or_path": "teacher",
-    "torch_compile": "compile",
 }
 _KNOBS = {
     "discopop": {"discopop_tau": "tau"},
@@ -93,7 +83,7 @@ def from_trl(
     wants = wants_of(made.recipe["method"])
     own = _KNOBS.get(wants.name, {})
     # What TRL calls by the name that a knob has here is another thing.
-    renamed = {**dict.fromkeys(own.values(), ""), **_SAME, **own}
+    renamed = {**dict.fromkeys(own.values(), ""), **ALIASES, **own}
     for name, default in _KNOB_DEFAULTS.items() if trainer != "gkd" else ():
         if name not in made.given and renamed.get(name, name) in wants.knobs.keys() - made.recipe.keys():
             made.given[name] = default
@@ -177,9 +167,8 @@ def _steps(made: _Conversion) -> None:
     made.put("seed", made.take("seed", _DEFAULTS["seed"]), of="seed")
     lengths = [made.take(name, 0) for name in ("max_length", "max_prompt_length", "max_completion_length")]
     made.put("max_length", lengths[0] or sum(lengths[1:]) or 1024, of="max_length")
-    made.put("on_long", "reply-right", of="truncation_mode")
-    if made.take("truncation_mode", "keep_start") != "keep_start":
-        made.recipe["on_long"] = "prompt-left"
+    kept_start = made.take("truncation_mode", "keep_start") == "keep_start"
+    made.put("on_long", "reply-right" if kept_start else "prompt-left", of="truncation_mode")
 
 
 def _reference(made: _Conversion) -> None:
@@ -231,6 +220,13 @@ def _places(made: _Conversion) -> None:
         made.leave("eval_strategy", f"{strategy}: here it is by number of steps, and at both ends")
     elif steps:
         made.leave("eval_steps", "without eval_strategy nothing is evaluated")
+    named = made.take("report_to", "none")
+    given: list[str] = [named] if isinstance(named, str) else list(named)
+    known = [one for one in given if one in get_args(TrackerName)]
+    if known:
+        made.put("report_to", known, of="report_to")
+    if odd := [one for one in given if one not in (*known, "none")]:
+        made.leave("report_to", f"{', '.join(odd)}: metrics are in metrics.jsonl and report.html")
     for name in ("save_strategy", "logging_strategy"):
         if (value := made.take(name, "steps")) != "steps":
             made.leave(name, f"{value}: here it is by number of steps")

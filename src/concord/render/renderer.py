@@ -133,9 +133,16 @@ class Renderer:
         )
 
     @classmethod
-    def load(cls, model: str | Path, settings: RenderSettings | None = None, *, offline: bool = True) -> Self:
+    def load(
+        cls,
+        model: str | Path,
+        settings: RenderSettings | None = None,
+        *,
+        offline: bool = True,
+        trust_remote_code: bool = False,
+    ) -> Self:
         """The renderer of a model: a folder, or a hub id that was fetched before or, not offline, is now."""
-        tokenizer = load_tokenizer(model, offline=offline)
+        tokenizer = load_tokenizer(model, offline=offline, trust_remote_code=trust_remote_code)
         return cls(tokenizer, settings=settings, files=read_files(model, offline=offline))
 
     @property

@@ -90,7 +90,7 @@ _BY_MACHINE = (
     _Plot("Learning rate", Axis("rate"), {"learning_rate": ""}),
     _Plot("Speed", Axis("tokens a second"), {"tokens_per_second": ""}),
     _Plot("Speed in rows", Axis("rows a second"), {"rows_per_second": ""}),
-    _Plot("Memory", Axis("peak of the process", "MB"), {"memory_mb": ""}),
+    _Plot("Memory", Axis("peak memory", "MB"), {"memory_mb": ""}),
 )
 _EXACT = frozenset(
     {"learning_rate", "memory_mb", "grad_norm"}

@@ -54,13 +54,8 @@ _WORDS = {
     "tokens": "tokens",
     "seconds": "seconds in steps",
 }
+_TRAINED = {"full": "all weights", "lora": "an adapter (LoRA)"}
 _SINCE = {"finished": "Finished", "failed": "Failed", "stopped": "Stopped"}
-_CAUSAL = "ForCausalLM"
-_TASKS = {
-    "CAUSAL_LM": _CAUSAL,
-    "SEQ_CLS": "ForSequenceClassification",
-    "TOKEN_CLS": "ForTokenClassification",
-}
 _Row = Mapping[str, float]
 _JSON = Mapping[str, Any]
 
@@ -68,11 +63,12 @@ _JSON = Mapping[str, Any]
 def trained_page(directory: str | Path) -> Page:
     """The page of the run in a directory."""
     run = Run(directory)
-    rows, settings = list(run.read_metrics()), run.resolved
+    rows, settled = list(run.read_metrics()), _read(run.path / "settled.json")
+    settings = run.resolved
     replies = _replies(run)
-    found = [*read_curves(rows, settings=settings), *(read_replies(*replies) if replies else ())]
+    found = [*read_curves(rows, settings=settings | settled), *(read_replies(*replies) if replies else ())]
     parts = (
-        _facts(run, settings, rows),
+        _facts(run, settings | settled, rows),
         *_state(run),
         *_verdict(found),
         *_model(run),
@@ -84,7 +80,7 @@ def trained_page(directory: str | Path) -> Page:
         *(_samples(*replies) if replies else ()),
         *_prepared(run),
         *_audit(run),
-        *_settings(run, settings),
+        *_settings(run, settings, settled),
         *_made_on(run),
     )
     return Page(run.name, _subtitle(run, settings, rows), parts)
@@ -107,7 +103,7 @@ def _facts(run: Run, settings: _JSON, rows: Sequence[_Row]) -> Facts:
         ("Method", str(settings.get("method", ""))),
         ("Model", _spelled(settings.get("model"))),
         ("Data", ", ".join(named) if data else ""),
-        ("Trained", str(settings.get("train", ""))),
+        ("Trained", _TRAINED.get(settings.get("train", ""), "")),
         ("Steps", _steps(last.get("step"), settings.get("max_steps"))),
         ("Epochs", last.get("epoch")),
         ("Tokens computed", int(last["num_tokens"]) if "num_tokens" in last else None),
@@ -162,27 +158,20 @@ def _verdict(found: Sequence[Finding]) -> Iterator[Block]:
 
 
 def _model(run: Run) -> Iterator[Block]:
-    """Where the model is, and the lines that load it."""
-    folder = run.path / "model"
-    if not folder.is_dir():
+    """Where the model is, and the lines that load it, as they were kept when it was written."""
+    kept = _read(run.path / "exported.json")
+    if not kept:
         return
     yield Heading("The model")
-    adapter, config = (_read(folder / name) for name in ("adapter_config.json", "config.json"))
-    heads = [str(one) for one in cast("list[Any]", config.get("architectures") or [])]
-    head = _TASKS.get(str(adapter.get("task_type")), "")
-    head = head or next((end for end in _TASKS.values() for one in heads if one.endswith(end)), _CAUSAL)
-    # transformers finds the model under an adapter by itself, but not the head beside it.
-    peft = bool(adapter) and head != _CAUSAL
-    package, kind = ("peft", f"AutoPeftModel{head}") if peft else ("transformers", f"AutoModel{head}")
-    if adapter:
+    if kept["adapter"]:
         yield Paragraph("The folder holds an adapter; the model under it is loaded with it, by its name.")
-    yield Command(f"from {package} import {kind}", "In Python")
-    place = json.dumps(str(folder.absolute()))
-    yield Command(f"model = {kind}.from_pretrained({place}{', num_labels=1' * peft})")
+    needs, load = kept["loading"]
+    yield Command(needs, "In Python")
+    yield Command(load)
     yield Paragraph(f"Another run goes on from it by `--model run:{run.path.name}`.")
 
 
-def _read(path: Path) -> _JSON:
+def _read(path: Path) -> dict[str, Any]:
     return read_object(path) if path.is_file() else {}
 
 
@@ -259,7 +248,8 @@ def _samples(first: GreedyReplies, last: GreedyReplies) -> Iterator[Block]:
             shown.insert(0, _shown(before[one.prompt], first.step))
         samples.append(Sample(f"Prompt {at}", (Turn("", (Piece(one.prompt),)),), tuple(shown)))
     yield Heading("What it says")
-    yield Samples(tuple(samples), "The most likely reply to held-out prompts, before and after")
+    which = "held-out prompts" if last.held_out else "prompts that are trained on"
+    yield Samples(tuple(samples), f"The most likely reply to {which}, before and after")
 
 
 def _shown(one: GreedyReply, step: int) -> ShownReply:
@@ -296,15 +286,19 @@ def _audit(run: Run) -> Iterator[Block]:
             yield Paragraph(f"Nothing to mind in {audit.rows:,} rows.")
 
 
-def _settings(run: Run, settings: _JSON) -> Iterator[Block]:
-    """Every setting: those that were given, then those that follow from them or are defaults."""
+def _settings(run: Run, settings: _JSON, settled: _JSON) -> Iterator[Block]:
+    """Every setting: those that were given, what was settled here, and those that are defaults."""
     given = _given(run.recipe)
+    rest = {name: value for name, value in settings.items() if name not in given | settled.keys()}
+    parts = {
+        "As given": {name: value for name, value in settings.items() if name in given},
+        "Settled by the model, the data and the memory": settled,
+        "Derived, or as they are by default": rest,
+    }
     yield Heading("Settings")
-    for words, are_given in (("As given", True), ("Derived, or as they are by default", False)):
-        rows = tuple(
-            (name, _spelled(value)) for name, value in settings.items() if (name in given) is are_given
-        )
-        if rows:
+    for words, some in parts.items():
+        if some:
+            rows = tuple((name, _spelled(value)) for name, value in some.items())
             yield Table((Column("setting"), Column("value")), rows, caption=words)
 
 

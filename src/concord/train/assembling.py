@@ -1,19 +1,16 @@
 """What a run is made of, put together: rows of all streams, sizes, tasks, references and teachers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from concord.data import Audit, AuditSettings, Limit, Shards, audit
-from concord.data.shards import Lengths
 from concord.engine import Line, LogProbs, Reference, Started, start
-from concord.engine.forest import PRICE
 from concord.engine.start import Choice
 from concord.engine.statistics import Teacher
 from concord.errors import CapabilityError, Said, explain
@@ -29,7 +26,7 @@ from concord.train.methods import Asked, build_of, rows_wanted, stream_of
 from concord.train.models import Sizes, Trainee, alike, model_path, opened
 from concord.train.ranks import Ranks
 from concord.train.references import Columns, brought, check, check_columns, initial, primed
-from concord.train.source import Rows
+from concord.train.source import Extent, Rows, row_cost
 from concord.train.task import RefOf, Task, TeacherOf
 
 __all__ = [
@@ -75,7 +72,7 @@ def renderer_of(path: str, recipe: Recipe) -> Renderer:
         plain=recipe.plain,
         train_added=recipe.train_added,
     )
-    return Renderer.load(path, settings, offline=recipe.offline)
+    return Renderer.load(path, settings, offline=recipe.offline, trust_remote_code=recipe.trust_remote_code)
 
 
 def load_material(
@@ -89,6 +86,7 @@ def load_material(
         seed=recipe.seed,
         threshold=recipe.label_threshold,
         build=build_of(list(asked)),
+        workers=recipe.dataset_num_proc,
     )
     files, held_out = list(recipe.data), list(recipe.eval_data)
     data = open_data(files, held_out, mapping=recipe.map, on_bad_row=recipe.on_bad_row)
@@ -116,7 +114,7 @@ def _own_data(recipe: Recipe, asked: Sequence[Asked]) -> dict[str, tuple[str, ..
         for one in asked
         if stream_of(one.stream).setting
     }
-    if any("target" in one.card.inputs for one in asked):
+    if any("target" in one.companions for one in asked):
         found["target"] = recipe.target_data
     for name, files in found.items():
         if not files:
@@ -140,28 +138,22 @@ def audited(recipe: Recipe) -> Audit:
 # --- sizes ------------------------------------------------------------------------------------------------
 
 
-def sizes_of_rows(material: Material, companions: Sequence[str], layout: str) -> Sizes:
+def sizes_of_rows(material: Material, companions: Collection[str], layout: str) -> Sizes:
     """The longest sequence there will be, and the most tokens of one row with its companions."""
     tables = [material.main.shards.lengths, *(one.shards.lengths for one in material.others.values())]
     if material.main.held_out is not None:
         tables.append(material.main.held_out.lengths)
-    longest = max(int(table.longest.max()) for table in tables)
-    largest = max(_largest(table, layout) for table in tables)
+    longest, beside = max(int(table.longest.max()) for table in tables), list[Extent]()
     if "mismatched" in companions:
         # The longest reply may come to stand behind the longest prompt.
         tails = max(int((table.length - table.prompt[table.row]).max()) for table in tables)
         longest = max(longest, max(int(table.prompt.max()) for table in tables) + tails)
-        largest += longest
+        beside.append(Extent(longest, 1, longest))
     if "target" in companions:
-        largest += _largest(material.others["target"].shards.lengths, layout)
+        targets = Extent.of_all(material.others["target"].shards.lengths)
+        beside.append(Extent(*(int(column.max()) for column in targets)))
+    largest = max(int(row_cost([Extent.of_all(table), *beside], layout).max()) for table in tables)
     return Sizes(longest, largest)
-
-
-def _largest(table: Lengths, layout: str) -> int:
-    leaves = np.bincount(table.row, minlength=len(table.tokens))
-    if layout == "rows":
-        return int((leaves * table.longest).max())
-    return int((table.tokens + PRICE * leaves).max())
 
 
 # --- terms ------------------------------------------------------------------------------------------------
@@ -204,7 +196,7 @@ class Assembling:
             self.recipe.batch_size,
             seed=self.recipe.seed,
             positions=0 if own else self.positions,
-            companions=_companions(one),
+            companions=one.companions,
             streams={name: loaded.shards for name, loaded in self.material.others.items()},
             view=stream_of(one.stream).view,
         )
@@ -220,13 +212,18 @@ class Assembling:
 
     def seen(self, rows: Rows, held_out: Rows | None) -> Iterator[Any]:
         """All rows that the reference will be asked about, some at a time."""
-        places = range(len(rows.rows))
-        if self.steps * rows.batch_size < len(places):
-            places = sorted({place for step in range(self.steps) for place in rows.places(step)})
-        for one, wanted in ((rows, places), (held_out, range(len(held_out.rows)) if held_out else ())):
-            for first in range(0, len(wanted), _CHUNK):
-                assert one is not None
-                yield one.of([wanted[place] for place in range(first, min(first + _CHUNK, len(wanted)))])
+        if any(name in rows.streams for name in rows.companions):
+            # Which row of another stream stands beside a row may change with every epoch.
+            yield from (rows.batch(step) for step in range(self.steps))
+        else:
+            places = range(len(rows.rows))
+            if self.steps * rows.batch_size < len(places):
+                places = sorted({place for step in range(self.steps) for place in rows.places(step)})
+            yield from (rows.of(places[first : first + _CHUNK]) for first in range(0, len(places), _CHUNK))
+        if held_out is not None:
+            wanted = range(len(held_out.rows))
+            for first in wanted[::_CHUNK]:
+                yield held_out.of(wanted[first : first + _CHUNK], first)
 
     def reference(self, one: Asked, rows: Rows, held_out: Rows | None) -> RefOf:
         """Who the policy is compared with."""
@@ -243,12 +240,13 @@ class Assembling:
         reference, what = self.named(recipe.reference) if named else first  # type: ignore[arg-type]
         self.said.append(f"reference: {what}, weights {reference.weights[:12]}")
         parts = list(self.seen(rows, held_out))
+        ends = list(accumulate(map(len, parts)))
         values = primed(
             reference,
             parts,
             self.trainee.precision,
             ranks=self.ranks,
-            told=lambda done, total: self.progress("reference values", done * _CHUNK, done / total),
+            told=lambda done, total: self.progress("reference values", ends[done - 1], done / total),
         )
         self.said.append(
             f"reference: {reference.computed:,} replies computed, {reference.read:,} kept from before"
@@ -310,13 +308,9 @@ class Assembling:
 
 def _alike(one: Asked, shards: Shards) -> bool:
     """Whether no other prompt could be put before a reply, where that is asked for."""
-    if "mismatched" not in _companions(one):
+    if "mismatched" not in one.companions:
         return False
     return len({row.rendered.prompt.tobytes() for row in shards}) < 2
-
-
-def _companions(one: Asked) -> tuple[str, ...]:
-    return tuple(name for name in one.card.inputs if name in ("mismatched", "target"))
 
 
 def _teaching(engine: LogProbs, precision: Callable[[], AbstractContextManager[Any]]) -> TeacherOf:

@@ -73,7 +73,7 @@ class Exported:
     def loading(self) -> tuple[str, str]:
         """The two lines that load it."""
         labels = "" if self.kind == "model" else ", num_labels=1"
-        auto, name = AUTO[self.kind], json.dumps(str(self.folder))
+        auto, name = AUTO[self.kind], json.dumps(str(self.folder.absolute()))
         if self.adapter and self.kind != "model":
             auto = f"AutoPeft{auto.removeprefix('Auto')}"
             return f"from peft import {auto}", f"model = {auto}.from_pretrained({name}{labels})"

@@ -16,13 +16,14 @@ import torch
 
 from concord.errors import RunError, Said, explain
 from concord.objectives import initial_state
+from concord.train import chance
 from concord.train.batch import Batch
 from concord.train.optimizers import Optimizing, clip, rate
 from concord.train.source import Source, costs, plan_of
-from concord.train.step import Done, Policy, ask, gradient
+from concord.train.step import Counted, Done, Policy, ask, gradient
 from concord.train.task import Task
 
-__all__ = ["Hook", "Loop", "Stepped", "Term", "bare", "fit", "is_memory", "means_of"]
+__all__ = ["Hook", "Loop", "Stepped", "Term", "bare", "fit", "is_memory", "metrics_of"]
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Stepped:
     step: int
     """Counted from 1: how many there were."""
     loss: float
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, Counted]
     grad_norm: float
     learning_rate: float
     rows: int
@@ -94,10 +95,10 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         batches = [term.source.batch(self.step) for term in self.terms]
-        found = self._gradients(batches)
+        found = self._gradients(batches, self.step)
         norm = clip(self.weights.values(), self.how.max_grad_norm)
         if not math.isfinite(norm):
-            raise self._not_finite("gradient", norm, batches)
+            raise self._not_finite("gradient", norm, batches, self.step)
         self._move()
         self.optimizer.zero_grad(set_to_none=True)
         for term, done in zip(self.terms, found, strict=True):
@@ -108,13 +109,27 @@ class Loop:
         return Stepped(
             step=self.step,
             loss=sum(float(done.loss) for done in found),
-            metrics=means_of(self.terms, found),
+            metrics=metrics_of(self.terms, found),
             grad_norm=norm,
             learning_rate=learning_rate,
             rows=rows,
             tokens=tokens,
             seconds=time.perf_counter() - begun,
         )
+
+    def try_out(self, step: int) -> None:
+        """Take the gradient of a step, with the memory held that the optimizer will take, and let go of it.
+
+        Ranks cannot redo a step in smaller parts: where the largest does not fit, that is to be known at once
+        and not after hours. Weights, states and chance stay as they are.
+        """
+        drawn = chance.states()
+        twice = [] if self.optimizer.state else [*self.weights.values()] * 2
+        moments = [torch.empty_like(weight) for weight in twice]
+        self._gradients([term.source.batch(step) for term in self.terms], step)
+        moments.clear()
+        self.optimizer.zero_grad(set_to_none=True)
+        chance.restore(*drawn)
 
     def _move(self) -> None:
         """The optimizer's step; in the first it takes memory for what it remembers."""
@@ -128,35 +143,35 @@ class Loop:
             do = "train an adapter, or share the model out over devices (sharding: fsdp)"
             raise RunError(explain(wrong, found=Said(_memory(error)), accepted=accepted, do=do)) from error
 
-    def _gradients(self, batches: Sequence[Batch]) -> list[Done]:
+    def _gradients(self, batches: Sequence[Batch], step: int) -> list[Done]:
         """The gradient of a step, in smaller parts where it does not fit."""
         while True:
             try:
-                return self._tried(batches)
+                return self._tried(batches, step)
             except (RuntimeError, MemoryError) as error:
                 if not is_memory(error):
                     raise
                 found = _memory(error)
             # Outside of the handler, whose traceback would hold on to what has to be freed.
             self.optimizer.zero_grad(set_to_none=True)
-            self.shrink(batches, found)
+            self.shrink(batches, found, step)
 
-    def _tried(self, batches: Sequence[Batch]) -> list[Done]:
+    def _tried(self, batches: Sequence[Batch], step: int) -> list[Done]:
         found: list[Done] = []
         for term, batch in zip(self.terms, batches, strict=True):
             layout, ranks = self.policy.engine.layout, self.policy.ranks.count
             plan = plan_of(batch, layout, budget=self.budget, ranks=ranks)
             done = gradient(self.policy, term.task, batch, plan, state=term.state)
             if not bool(torch.isfinite(done.loss)):
-                raise self._not_finite("loss", float(done.loss), batches)
+                raise self._not_finite("loss", float(done.loss), batches, step)
             found.append(done)
         return found
 
-    def shrink(self, batches: Sequence[Batch], found: str) -> None:
+    def shrink(self, batches: Sequence[Batch], found: str, step: int) -> None:
         """Halve what goes through the model at a time; where that cannot help, say what could."""
         largest = max(size for batch in batches for size in costs(batch, self.policy.engine.layout))
         if self.policy.ranks.count > 1 or self.budget <= largest:
-            wrong = f"the memory does not suffice for step {self.step + 1}"
+            wrong = f"the memory does not suffice for step {step + 1}"
             if self.policy.ranks.count > 1:
                 wrong += ", and processes that wait for each other cannot redo it"
             accepted = f"micro-batches of fewer than {self.budget:,} tokens; the longest row has {largest:,}"
@@ -166,17 +181,17 @@ class Loop:
         if self.policy.device.type == "cuda":
             torch.cuda.empty_cache()
         self.said.append(
-            f"step {self.step + 1} ran out of memory with micro-batches of {before:,} tokens and was redone "
+            f"step {step + 1} ran out of memory with micro-batches of {before:,} tokens and was redone "
             f"with {self.budget:,}, which stay from here on"
         )
 
-    def _not_finite(self, what: str, value: float, batches: Sequence[Batch]) -> RunError:
+    def _not_finite(self, what: str, value: float, batches: Sequence[Batch], step: int) -> RunError:
         """Say which rows gave something that is no number; no weight has moved by them."""
         self.optimizer.zero_grad(set_to_none=True)
         both = zip(self.terms, batches, strict=True)
         named = [name for term, batch in both for name in self._bad(term, batch)]
         shown = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
-        wrong = f"the {what} of step {self.step + 1} is not a finite number"
+        wrong = f"the {what} of step {step + 1} is not a finite number"
         found = Said(f"{value}, from {shown}" if named else f"{value}, though every row alone is finite")
         do = "look at these rows or leave them out, lower the learning rate, or resume from a checkpoint"
         accepted = "finite numbers; no weight was changed by it"
@@ -228,17 +243,16 @@ def fit(loop: Loop, hooks: Sequence[Hook] = ()) -> Loop:
     return loop
 
 
-def means_of(terms: Sequence[Term], found: Sequence[Done]) -> dict[str, float]:
+def metrics_of(terms: Sequence[Term], found: Sequence[Done]) -> dict[str, Counted]:
     """The metrics of a step; those of further terms, and their losses, under the names of the terms."""
-    means: dict[str, float] = {}
+    every: dict[str, Counted] = {}
     for term, done in zip(terms, found, strict=True):
         prefix = f"{term.name}/" if term.name else ""
-        means |= {
-            f"{prefix}{name}": float(one.mean) for name, one in done.metrics.items() if bool(one.count > 0)
-        }
+        counted = {name: Counted.of(one) for name, one in done.metrics.items()}
+        every |= {f"{prefix}{name}": one for name, one in counted.items() if one.count > 0}
         if len(terms) > 1:
-            means[f"{prefix}loss" if prefix else "main/loss"] = float(done.loss)
-    return means
+            every[f"{prefix}loss" if prefix else "main/loss"] = Counted(float(done.loss))
+    return every
 
 
 def bare(name: str) -> str:

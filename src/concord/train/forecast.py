@@ -2,7 +2,7 @@
 
     costs = Costs.of(build, shards.lengths, way)     what stays, and what grows with a micro-batch
     choice = choose({"full": costs, ...}, available("cpu"), least)     what fits, and in which micro-batches
-    work = work_of(shards.lengths, schedule)         tokens, micro-batches, the largest of them
+    work = work_of(shards.lengths, stretch)          tokens, micro-batches, the largest of them
     costs.memory(work.largest).lines                 the sum, term by term
     time_for(probed, work.tokens)                    from some micro-batches that were timed
 
@@ -27,12 +27,12 @@ from concord.data import row_at
 from concord.data.auditing.estimates import t_quantile
 from concord.data.shards import Lengths
 from concord.engine import Line
-from concord.engine.forest import PRICE
 from concord.engine.head import CPU_TILE, DEVICE_TILE
 from concord.errors import NOTHING, CapabilityError, InputError, Said, explain
 from concord.results import Interval
 from concord.train.plan import Plan, plan_rows, plan_step
 from concord.train.rehearsal import Rehearsed, Way, rehearse
+from concord.train.source import Extent, row_cost
 
 __all__ = [
     "BUDGETS",
@@ -42,13 +42,13 @@ __all__ = [
     "SHARE",
     "SLACK",
     "Available",
-    "Choice",
+    "Chosen",
     "Costs",
     "Memory",
     "Part",
-    "Schedule",
     "Seconds",
     "Spread",
+    "Stretch",
     "Work",
     "as_json",
     "available",
@@ -91,6 +91,8 @@ class Part:
     name: str
     bytes: int
     how: str
+    seen: bool = True
+    """Whether a run that measures its memory sees it: of a GPU only what tensors take is counted."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,11 @@ class Memory:
     def total(self) -> int:
         """Bytes in all."""
         return sum(part.bytes for part in self.parts)
+
+    @property
+    def seen(self) -> int:
+        """Bytes of what a run will measure of itself, to be held against them."""
+        return sum(part.bytes for part in self.parts if part.seen)
 
     @property
     def lines(self) -> Iterator[str]:
@@ -156,7 +163,9 @@ class Costs:
     def _staying(self, spread: Spread) -> Iterator[Part]:
         made, kind = self.small, _kind(spread.device)
         share, said = (spread.ranks, f" / {spread.ranks} ranks") if spread.sharded else (1, "")
-        yield Part("process", PROCESS[kind], "Python and libraries, before any weight")
+        seen = kind == "cpu"
+        what = "Python and libraries, before any weight" if seen else "context and handles of the GPU"
+        yield Part("process", PROCESS[kind], what, seen)
         each = made.weights / max(1, made.parameters)
         count = f"{made.parameters:,} of {each:.3g} bytes"
         yield Part("weights", made.weights // share, f"{count}{said}")
@@ -307,7 +316,7 @@ def memory_class(total: int) -> int:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Chosen:
     """The way that was chosen, the most tokens of its micro-batches, and why, in words."""
 
     name: str
@@ -318,7 +327,7 @@ class Choice:
 
 def choose(
     ways: Mapping[str, Costs], memory: Available, *, least: int, spread: Spread | None = None
-) -> Choice:
+) -> Chosen:
     """Take the first of the ways that fits: `{"full": ..., "lora": ...}`.
 
     `least` is the largest row, which no plan can split. What fits is decided by the class of memory; that
@@ -340,7 +349,7 @@ def choose(
         said.append(f"{name} fits: micro-batches of up to {budget:,} tokens")
         if found.total > memory.free:
             said.append(f"at this moment only {_told(memory.free)} are free: other programs hold the rest")
-        return Choice(name, budget, found, (*said, *found.lines))
+        return Chosen(name, budget, found, (*said, *found.lines))
     wrong = "this model does not fit into memory to be trained"
     found = Said(", ".join(f"{name}: {_told(size)}" for name, size in needs.items()) or "no way to train it")
     do = "use gradient_checkpointing, a LoRA adapter, quant, a smaller max_length, or more devices"
@@ -351,8 +360,8 @@ def choose(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """Which rows go into which step, and how steps are split."""
+class Stretch:
+    """The steps of a training: which rows go into which, and how each is split."""
 
     steps: int
     batch_size: int
@@ -377,6 +386,8 @@ class Work:
     """Tokens that are learned from."""
     largest: int
     """Tokens of the largest micro-batch."""
+    fullest: int
+    """The step that it stands in, counted from 0."""
     planned: int
     """Steps that were planned; the rest is taken to be like them."""
 
@@ -391,41 +402,40 @@ class Work:
 
 def row_costs(lengths: Lengths, layout: str) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Tokens of each row for a plan: as it is laid out by itself, never fewer than are computed."""
-    leaves = np.bincount(lengths.row, minlength=len(lengths.tokens))
-    if layout == "rows":
-        return leaves * lengths.longest
-    return lengths.tokens + PRICE * np.maximum(leaves - 1, 0)
+    return row_cost([Extent.of_all(lengths)], layout)
 
 
-def work_of(lengths: Lengths, schedule: Schedule) -> Work:
-    """Count what the steps of a schedule compute, by planning them as the loop will.
+def work_of(lengths: Lengths, stretch: Stretch) -> Work:
+    """Count what the steps compute of these rows, by planning them as the loop will.
 
     In a forest rows may share more than their own prompts, a system prompt say: then there are fewer tokens.
+    Companions, second passes and further terms are in no table of lengths: `planning.all_work` adds them.
     """
-    size, leaves = len(lengths.tokens), np.bincount(lengths.row, minlength=len(lengths.tokens))
-    last = schedule.positions or schedule.steps * schedule.batch_size
-    weights, planned = row_costs(lengths, schedule.layout), min(schedule.steps, _MOST_STEPS)
-    edges = [min(step * schedule.batch_size, last) for step in range(planned + 1)]
-    passes = tokens = trained = largest = 0
-    for first, stop in pairwise(edges):
-        rows = row_at(np.arange(first, stop), size, schedule.seed)
-        plan = _planned(schedule, weights[rows], leaves[rows], lengths.longest[rows])
+    size, leaves = len(lengths.tokens), Extent.of_all(lengths).leaves
+    last = stretch.positions or stretch.steps * stretch.batch_size
+    weights, planned = row_costs(lengths, stretch.layout), min(stretch.steps, _MOST_STEPS)
+    edges = [min(step * stretch.batch_size, last) for step in range(planned + 1)]
+    passes = tokens = trained = largest = fullest = 0
+    for step, (first, stop) in enumerate(pairwise(edges)):
+        rows = row_at(np.arange(first, stop), size, stretch.seed)
+        plan = _planned(stretch, weights[rows], leaves[rows], lengths.longest[rows])
         passes, trained = passes + plan.passes, trained + int(lengths.trained[rows].sum())
         for part in (rows[list(places)] for parts in plan.parts for places in parts if places):
-            if schedule.layout == "rows":
+            if stretch.layout == "rows":
                 laid = int(leaves[part].sum() * lengths.longest[part].max())
             else:
                 laid = int(lengths.tokens[part].sum())
-            tokens, largest = tokens + laid, max(largest, laid)
+            tokens += laid
+            largest, fullest = (laid, step) if laid > largest else (largest, fullest)
     scale = last / max(1, edges[-1])
     passes, tokens, trained = (round(scale * one) for one in (passes, tokens, trained))
-    return Work(schedule.steps, passes, tokens, trained, largest, planned)
+    return Work(stretch.steps, passes, tokens, trained, largest, fullest, planned)
 
 
-def _planned(schedule: Schedule, weights: Any, leaves: Any, longest: Any) -> Plan:
+def _planned(stretch: Stretch, weights: Any, leaves: Any, longest: Any) -> Plan:
     """A step as the loop will split it."""
-    given = {"budget": schedule.budget, "ranks": schedule.ranks}
-    if schedule.layout == "rows":
+    given = {"budget": stretch.budget, "ranks": stretch.ranks}
+    if stretch.layout == "rows":
         return plan_rows(list(zip(leaves.tolist(), longest.tolist(), strict=True)), **given)
     return plan_step(weights.tolist(), **given)
 
@@ -498,7 +508,7 @@ def as_json(work: Work, memory: Memory, seconds: Seconds | None) -> dict[str, An
     """A forecast as it is kept: numbers that can be compared, and the sum of the memory term by term."""
     time = {} if seconds is None else {"seconds": seconds.value}
     return {
-        "memory_mb": memory.total / (1 << 20),
+        "memory_mb": memory.seen / (1 << 20),
         "tokens": work.tokens,
         "steps": work.steps,
         **time,

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,20 +14,22 @@ from torch import Tensor
 from concord.engine import Line, LocalPolicy, LogProbs
 from concord.errors import ConcordError, RunError
 from concord.messages import Prompt
+from concord.results import Result
 from concord.run import Run
 from concord.seam import Ask, Reply, Sampling
 from concord.tensors import PerToken
 from concord.train.checkpoint import Checkpoints
-from concord.train.fit import Hook, Loop, Stepped, means_of
+from concord.train.fit import Hook, Loop, Stepped, is_memory, metrics_of
+from concord.train.held_out import results_of
 from concord.train.saving import Saved, saved
 from concord.train.source import plan_of
-from concord.train.step import Done, evaluate
+from concord.train.step import Counted, Done, evaluate
 from concord.types import JSON
 
-__all__ = ["Evaluator", "Moving", "Quiet", "Recorder", "Sampler", "Saver", "Told", "peak_memory"]
+__all__ = ["Evaluator", "Moving", "Quiet", "Recorder", "Sampler", "Saver", "Tell", "peak_memory"]
 
-Told = Callable[[Mapping[str, float]], None]
-"""Whoever wants to know of a row of metrics."""
+Tell: TypeAlias = Callable[[Mapping[str, float]], None]
+"""How a row of metrics is passed on."""
 
 
 class Quiet:
@@ -45,14 +47,17 @@ class Quiet:
 
 @dataclass
 class Recorder(Quiet):
-    """Means over the steps since the last row, every so many steps, and after the last."""
+    """What became of the steps since the last row, every so many steps, and after the last.
+
+    A metric is the mean over all that it counts in these steps: tokens, replies, pairs. The loss, whose
+    divisor is the method's own, is the mean of the losses of the steps, and so is the length of the gradient.
+    """
 
     every: int
     epoch: Callable[[int], float]
     """How often the rows have been gone through after so many steps."""
-    tell: Told
-    _sums: dict[str, float] = field(default_factory=dict[str, float])
-    _counts: dict[str, int] = field(default_factory=dict[str, int])
+    tell: Tell
+    _known: dict[str, Counted] = field(default_factory=dict[str, Counted])
     _seconds: float = 0.0
     _tokens: int = 0
     _rows: int = 0
@@ -60,9 +65,9 @@ class Recorder(Quiet):
 
     def after(self, loop: Loop, done: Stepped) -> None:
         """Add a step; write a row where one is due."""
-        for name, value in {"loss": done.loss, "grad_norm": done.grad_norm, **done.metrics}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
+        numbers = {"loss": Counted(done.loss), "grad_norm": Counted(done.grad_norm), **done.metrics}
+        for name, one in numbers.items():
+            self._known[name] = self._known[name].plus(one) if name in self._known else one
         self._seconds += done.seconds
         self._tokens, self._rows, self._steps = (
             self._tokens + done.tokens,
@@ -73,10 +78,9 @@ class Recorder(Quiet):
             self._write(loop, done)
 
     def _write(self, loop: Loop, done: Stepped) -> None:
-        means = {name: value / self._counts[name] for name, value in self._sums.items()}
         seconds = max(self._seconds, 1e-9)
         row = {"step": done.step, "epoch": self.epoch(done.step), "learning_rate": done.learning_rate}
-        row |= means
+        row |= {name: one.mean for name, one in self._known.items()}
         row |= {
             "num_tokens": loop.tokens,
             "tokens_per_second": self._tokens / seconds,
@@ -84,69 +88,87 @@ class Recorder(Quiet):
             "step_time": seconds / self._steps,
             "memory_mb": peak_memory(loop.policy.device) / 2**20,
         }
-        self._sums, self._counts = {}, {}
+        self._known = {}
         self._seconds, self._tokens, self._rows, self._steps = 0.0, 0, 0, 0
         self.tell(row)
 
     def remember(self) -> Saved:
         """The sums of a row that is not written yet."""
         facts: dict[str, JSON] = {
-            "sums": dict(self._sums),
-            "counts": dict(self._counts),
+            "sums": {name: one.sum for name, one in self._known.items()},
+            "counts": {name: one.count for name, one in self._known.items()},
             "seconds": self._seconds,
         }
         return {}, {**facts, "tokens": self._tokens, "rows": self._rows, "steps": self._steps}
 
     def recall(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Go on with the row that was begun."""
-        self._sums, self._counts = dict(facts["sums"]), dict(facts["counts"])
+        sums, counts = facts["sums"], facts["counts"]
+        self._known = {name: Counted(float(one), float(counts[name])) for name, one in sums.items()}
         self._seconds, self._tokens = float(facts["seconds"]), int(facts["tokens"])
         self._rows, self._steps = int(facts["rows"]), int(facts["steps"])
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory there was in use so far, in bytes: of the device, or of this process."""
+    """The most memory that was held so far, in bytes: for tensors of a GPU, or by this process."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @dataclass
 class Evaluator(Quiet):
-    """Loss and metrics on held-out rows: before the first step, every so many, and after the last."""
+    """Loss and metrics on held-out rows: before the first step, every so many, and after the last.
+
+    A checkpoint may stand before the evaluation of its step, whose row is then cut off at a resume: so what
+    is due and was not done when it was written is done when it begins.
+    """
 
     every: int
-    tell: Told
+    tell: Tell
+    results: tuple[Result, ...] = ()
+    """What was found after the last step, with intervals."""
     _last: int = -1
 
     def begin(self, loop: Loop) -> None:
-        """Where it starts."""
-        if loop.step == 0:
-            self._evaluate(loop)
+        """Where it starts, or starts again."""
+        self._evaluate(loop, due=loop.step == 0 or self._due(loop))
 
     def after(self, loop: Loop, done: Stepped) -> None:
         """Where it has come."""
-        if self.every and done.step % self.every == 0:
-            self._evaluate(loop)
+        self._evaluate(loop, due=self._due(loop))
 
     def end(self, loop: Loop) -> None:
         """Where it ends."""
-        if self._last != loop.step and loop.step == loop.steps:
-            self._evaluate(loop)
+        ended = loop.step == loop.steps
+        self._evaluate(loop, due=ended)
+        if ended and not self.results:
+            # It was told of before a resume, but results are in no checkpoint.
+            self._look(loop)
 
-    def _evaluate(self, loop: Loop) -> None:
+    def _due(self, loop: Loop) -> bool:
+        return self.every > 0 and loop.step % self.every == 0
+
+    def _evaluate(self, loop: Loop, *, due: bool) -> None:
+        if due and self._last != loop.step:
+            row = self._look(loop)
+            self._last = loop.step
+            self.tell(row)
+
+    def _look(self, loop: Loop) -> Mapping[str, float]:
+        """What is found; after the last step for each row too."""
         policy, ranks = loop.policy, loop.policy.ranks.count
         terms = [term for term in loop.terms if term.held_out is not None]
-        found: list[Done] = []
+        last, found = loop.step == loop.steps, list[Done]()
         for term in terms:
             assert term.held_out is not None
             plan = plan_of(term.held_out, policy.engine.layout, budget=loop.budget, ranks=ranks)
-            found.append(evaluate(policy, term.task, term.held_out, plan, state=term.state))
+            found.append(evaluate(policy, term.task, term.held_out, plan, state=term.state, each=last))
+        if last:
+            self.results = results_of(terms, found)
         row = {"step": loop.step, "eval_loss": sum(float(done.loss) for done in found)}
-        row |= {f"eval_{name}": value for name, value in means_of(terms, found).items()}
-        self._last = loop.step
-        self.tell(row)
+        return row | {f"eval_{name}": one.mean for name, one in metrics_of(terms, found).items()}
 
     def remember(self) -> Saved:
         """The step of the last evaluation."""
@@ -159,7 +181,11 @@ class Evaluator(Quiet):
 
 @dataclass
 class Saver(Quiet):
-    """A checkpoint every so many steps and at the end; one that cannot be written does not end the run."""
+    """A checkpoint every so many steps and at the end; one that cannot be written does not end the run.
+
+    It belongs behind hooks that only count or follow, and before those that use the model: what goes wrong
+    there then costs no step.
+    """
 
     checkpoints: Checkpoints
     every: int
@@ -167,6 +193,10 @@ class Saver(Quiet):
     hooks: Sequence[Hook] = ()
     """All hooks of the loop: what they remember is kept."""
     _last: int = -1
+
+    def begin(self, loop: Loop) -> None:
+        """The step that is gone on from has one."""
+        self._last = loop.step or -1
 
     def after(self, loop: Loop, done: Stepped) -> None:
         """Every so many steps."""
@@ -221,15 +251,21 @@ class Sampler(Quiet):
             self._sample(loop)
 
     def _sample(self, loop: Loop) -> None:
-        how = Sampling(temperature=0.0, max_tokens=self.longest)
         try:
-            answers = self.policy.answer([Ask(prompt, sampling=how) for prompt in self.prompts.values()])
-        except ConcordError as error:
+            self.keep(loop.step, self._drawn())
+        except (ConcordError, OSError, RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError | MemoryError) and not is_memory(error):
+                raise
             # To look at a model must not end its training.
             loop.said.append(f"no samples at step {loop.step}: {error}")
-            return
         finally:
             loop.policy.module.train()
+        if loop.policy.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _drawn(self) -> Sequence[Mapping[str, JSON]]:
+        how = Sampling(temperature=0.0, max_tokens=self.longest)
+        answers = self.policy.answer([Ask(prompt, sampling=how) for prompt in self.prompts.values()])
         found: list[Mapping[str, JSON]] = []
         for text, (answer, *_) in zip(self.prompts, answers, strict=True):
             if isinstance(answer, Reply):
@@ -244,7 +280,7 @@ class Sampler(Quiet):
                 )
             else:
                 found.append({"prompt": text, "reply": "", "finish": "failed", "tokens": 0})
-        self.keep(loop.step, found)
+        return found
 
 
 class Moving(Quiet):
@@ -255,6 +291,8 @@ class Moving(Quiet):
 
     def __init__(self, engine: LogProbs, *, every: int, mixup: float, precision: Any = nullcontext) -> None:
         """Begin as the policy is."""
+        named = engine.model.named_parameters()
+        self._trained = [name for name, weight in named if weight.requires_grad]
         model = copy.deepcopy(engine.model).requires_grad_(False)
         self.engine = LogProbs(model, layout=engine.layout, chunk=engine.chunk)
         self.engine.limits = engine.limits
@@ -270,18 +308,18 @@ class Moving(Quiet):
         if done.step % self.every:
             return
         with torch.no_grad():
-            for own, policy in self._pairs(loop.policy.engine.model):
-                own.lerp_(policy.to(own), self.mixup)
+            for name, own in self._own():
+                own.lerp_(loop.policy.engine.model.get_parameter(name).to(own), self.mixup)
 
-    def _pairs(self, model: torch.nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """The weights that are trained, here and there."""
-        trained = zip(self.engine.model.parameters(), model.parameters(), strict=True)
-        return [(own.data, policy.data) for own, policy in trained if policy.requires_grad]
+    def _own(self) -> list[tuple[str, Tensor]]:
+        """Its weights that move, by name: those that are trained in the policy."""
+        return [(name, self.engine.model.get_parameter(name).data) for name in self._trained]
 
     def remember(self) -> Saved:
-        """Where it stands."""
-        return dict(self.engine.model.state_dict()), {}
+        """Where it stands; what is frozen comes from the model that the run names."""
+        return dict(self._own()), {}
 
     def recall(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Stand there again."""
-        self.engine.model.load_state_dict(dict(tensors))
+        for name, own in self._own():
+            own.copy_(tensors[name])

@@ -18,6 +18,7 @@ from concord.recipes.reading import informed
 from concord.render import Rendered
 from concord.synth import hindsight
 from concord.train.data import Build, Wanted, wanted
+from concord.train.inputs import COMPANIONS
 from concord.types import Preference, Shown
 from concord.views import Kind
 
@@ -42,6 +43,11 @@ class Asked:
     def card(self) -> Card:
         """What the objective says of itself."""
         return check_objective(self.objective)
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The further rows that belong to each of its rows."""
+        return tuple(name for name in self.card.inputs if name in COMPANIONS)
 
 
 def asked_of(recipe: Recipe) -> tuple[Recipe, list[Asked]]:

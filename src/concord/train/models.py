@@ -189,7 +189,9 @@ def _precise(model: nn.Module, how: str) -> Mapping[str, torch.dtype]:
     """Bring weights to the precision they are trained in; the names of the others, with what they had."""
     if how == "pure-bf16":
         found = {name: one.dtype for name, one in model.named_parameters() if one.dtype != torch.bfloat16}
-        model.to(torch.bfloat16)
+        # Not the buffers: angles of positions must stay exact.
+        for weight in model.parameters():
+            weight.data = weight.data.to(torch.bfloat16)
         return found
     if how == "bf16":
         return trainable_in_float32(model)

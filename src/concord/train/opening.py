@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from concord import wire
-from concord.errors import NotFoundError, Said, explain
+from concord.errors import NotFoundError, RecipeError, Said, explain
 from concord.manifest import build_manifest, hash_file, hash_tree, manifest_differences
 from concord.recipes import Recipe
 from concord.run import Run, all_runs, run_id
@@ -58,7 +58,19 @@ def _inputs(recipe: Recipe, asked: Sequence[Asked]) -> Iterator[tuple[str, str]]
         yield "chat_template", _hash(recipe.chat_template)
     if recipe.own:
         function = getattr(asked[0].objective, "func", asked[0].objective)
-        yield "objective", hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+        yield "objective", hashlib.sha256(_written(recipe.method, function).encode()).hexdigest()
+
+
+def _written(name: str, function: Any) -> str:
+    """The text of the module of a function: what stands beside it may be what it calls."""
+    try:
+        return inspect.getsource(inspect.getmodule(function) or function)
+    except (OSError, TypeError) as error:
+        wrong, found = f"the text of {name} cannot be read, and so not be known again", Said(str(error))
+        do = "define it with def, in a file that Python can import"
+        raise RecipeError(
+            explain(wrong, found=found, accepted="a function in a file of its own", do=do)
+        ) from error
 
 
 def _hash(path: str) -> str:

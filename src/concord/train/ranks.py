@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -66,6 +67,9 @@ class Ranks:
         return found
 
 
+_PATIENCE = timedelta(days=1)
+"""While the first rank prepares data or writes the model, the others wait. One that dies is seen at once."""
+
 ALONE = Ranks()
 """One process that trains alone."""
 
@@ -83,7 +87,8 @@ def begun() -> Generator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         yield current()
         return
-    dist.init_process_group("cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo")
+    backend = "cuda:nccl,cpu:gloo" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=_PATIENCE)
     if torch.cuda.is_available():
         torch.cuda.set_device(device_for(current()))
     try:

@@ -31,7 +31,7 @@ __all__ = ["Columns", "Told", "brought", "check", "check_columns", "fitting", "i
 _LOOKED_AT = 4  # rows on which policy and reference are compared at step 0
 
 Told: TypeAlias = Callable[[int, int], None]
-"""Told how many rows are done, of how many."""
+"""Told how many of the batches are done, of how many."""
 
 
 def initial(trainee: Trainee, store: Store) -> tuple[Reference, str]:

@@ -8,7 +8,7 @@ counted, and no default should lose it unsaid.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from concord.recipes import Recipe
 from concord.train.adapters import merged
 from concord.train.models import opened
 
-__all__ = ["Begun", "Survived", "begun_from", "surviving"]
+__all__ = ["Beginning", "Survived", "begun_from", "surviving"]
 
 _LOW = (torch.bfloat16, torch.float16)
 _LOST = 0.1
@@ -26,7 +26,7 @@ _LOST = 0.1
 _CHUNK = 1 << 24
 """How many single weights are compared at a time: beside a model there may be little room."""
 
-Begun = Callable[[], Mapping[str, Tensor]]
+Beginning: TypeAlias = Callable[[], Mapping[str, Tensor]]
 """The weights that a training began with, by their names; asked for only where something may be lost."""
 
 
@@ -52,7 +52,7 @@ class Survived:
     """What a person should know; empty where nothing can have been lost."""
 
 
-def begun_from(model: Any, path: str, recipe: Recipe) -> Begun:
+def begun_from(model: Any, path: str, recipe: Recipe) -> Beginning:
     """A way to have the weights again that a training begins with, to be asked for before its first step.
 
     An adapter's are few, and a copy is kept. A whole model's are read again from `path` when they are wanted:
@@ -72,7 +72,7 @@ def _read(path: str, recipe: Recipe) -> Mapping[str, Tensor]:
 def surviving(
     model: Any,
     came: Mapping[str, torch.dtype],
-    begun: Begun,
+    begun: Beginning,
     *,
     wanted: Literal["auto", "came", "fp32"] = "auto",
     state: Mapping[str, Tensor] | None = None,

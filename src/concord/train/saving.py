@@ -145,7 +145,14 @@ def _alike(names: Mapping[Tensor, str], held: Mapping[str, Tensor]) -> dict[str,
     for place, value in held.items():
         weight = weights[place.rpartition("/")[0]]
         if isinstance(weight, DTensor) and value.ndim:
-            value = DTensor.from_local(value.to(weight.device), weight.device_mesh, weight.placements)
+            # With the shape of the whole: shares of a weight that does not divide evenly are not alike.
+            value = DTensor.from_local(
+                value.to(weight.device),
+                weight.device_mesh,
+                weight.placements,
+                shape=weight.shape,
+                stride=weight.stride(),
+            )
         found[place] = value
     return found
 

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol, runtime_checkable
+from functools import cached_property, reduce
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from concord.data import Prepared, Shards, permuted, row_at
 from concord.data.order import subseed
+from concord.data.shards import Lengths
 from concord.engine.forest import PRICE
 from concord.errors import InputError, Said, explain
 from concord.render import Rendered
@@ -17,7 +18,7 @@ from concord.render.records import Leaf
 from concord.train.batch import Batch
 from concord.train.plan import Plan, plan_rows, plan_step
 
-__all__ = ["Rows", "Source", "costs", "longest_of", "mismatched", "plan_of", "row_tokens"]
+__all__ = ["Extent", "Rows", "Source", "costs", "longest_of", "mismatched", "plan_of", "row_cost"]
 
 
 @runtime_checkable
@@ -144,35 +145,55 @@ def plan_of(batch: Batch, layout: str, *, budget: int, ranks: int = 1) -> Plan:
 
 def costs(batch: Batch, layout: str = "forest") -> list[int]:
     """How many tokens each row of a step has by itself, with its companions: in a forest never fewer."""
+    return [int(row_cost(parts, layout)) for parts in _extents(batch)]
+
+
+class Extent(NamedTuple):
+    """What decides what a row costs, as numbers; or of many rows, as columns."""
+
+    tokens: Any
+    """With the prompt counted once."""
+    leaves: Any
+    longest: Any
+    """Of its leaves."""
+
+    @classmethod
+    def of(cls, row: Rendered) -> "Extent":
+        """That of one row."""
+        prompt = len(row.prompt)
+        leaves = [(len(leaf.ids), place) for reply in row.replies for place, leaf in enumerate(reply)]
+        tokens = prompt + sum(size - (prompt if place == 0 else 0) for size, place in leaves)
+        return cls(tokens, len(leaves), max((size for size, _ in leaves), default=0))
+
+    @classmethod
+    def of_all(cls, lengths: Lengths) -> "Extent":
+        """Those of a table of rows."""
+        leaves = np.bincount(lengths.row, minlength=len(lengths.tokens))
+        return cls(lengths.tokens, leaves, lengths.longest)
+
+
+def row_cost(parts: Sequence[Extent], layout: str) -> Any:
+    """What a plan reckons a row with its companions at, as they are laid out by themselves.
+
+    As rows all leaves are padded to the longest. In a forest each of them has its tokens, the prompt once,
+    and what every further leaf may cost at most for what is too short to be shared.
+    """
     if layout == "rows":
-        return [leaves * longest for leaves, longest in _shapes(batch)]
+        return sum(one.leaves for one in parts) * reduce(np.maximum, [one.longest for one in parts])
+    return sum(one.tokens + PRICE * (one.leaves - 1) for one in parts)
+
+
+def _extents(batch: Batch) -> list[list[Extent]]:
+    """Each row, and its companions behind it."""
     streams = [batch, *batch.companions.values()]
-    return [sum(_shared(stream.rows[place].rendered) for stream in streams) for place in range(len(batch))]
-
-
-def row_tokens(row: Rendered) -> int:
-    """The tokens of a row, its prompt counted once."""
-    prompt = len(row.prompt)
-    return prompt + sum(
-        len(leaf.ids) - (prompt if place == 0 else 0)
-        for reply in row.replies
-        for place, leaf in enumerate(reply)
-    )
-
-
-def _shared(row: Rendered) -> int:
-    """The prompt once, and what each further leaf may cost at most for what is too short to be shared."""
-    return row_tokens(row) + PRICE * max(0, sum(map(len, row.replies)) - 1)
+    return [[Extent.of(one.rows[place].rendered) for one in streams] for place in range(len(batch))]
 
 
 def _shapes(batch: Batch) -> list[tuple[int, int]]:
     """How many sequences each row is with its companions, and the longest of them."""
-    streams = [batch, *batch.companions.values()]
-    sizes = [
-        [len(leaf.ids) for one in streams for reply in one.rows[place].rendered.replies for leaf in reply]
-        for place in range(len(batch))
+    return [
+        (sum(one.leaves for one in parts), max(one.longest for one in parts)) for parts in _extents(batch)
     ]
-    return [(len(lengths), max(lengths, default=0)) for lengths in sizes]
 
 
 def longest_of(batch: Batch) -> int:

@@ -6,9 +6,9 @@ rows without a graph, the gradient of the loss on those few numbers, and a secon
 weighted by it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from concord.train.ranks import ALONE, Ranks
 from concord.train.records import record_of, sizes_of
 from concord.train.task import LOSSES, Task
 
-__all__ = ["Answer", "Done", "Policy", "ask", "evaluate", "gradient"]
+__all__ = ["Answer", "Counted", "Done", "Policy", "ask", "evaluate", "gradient"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,28 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """A sum over so many values. Steps rest on different numbers of them, so the two are added apart."""
+
+    sum: float
+    count: float = 1.0
+
+    @classmethod
+    def of(cls, metric: Metric) -> "Counted":
+        """A metric as plain numbers."""
+        return cls(float(metric.sum), float(metric.count))
+
+    @property
+    def mean(self) -> float:
+        """The mean over all values."""
+        return self.sum / self.count
+
+    def plus(self, other: "Counted") -> "Counted":
+        """That over the values of both."""
+        return Counted(self.sum + other.sum, self.count + other.count)
+
+
+@dataclass(frozen=True)
 class Done:
     """A step's loss and metrics over all parts and ranks, the state after it, and the tokens it computed."""
 
@@ -65,6 +87,9 @@ class Done:
     metrics: Mapping[str, Metric]
     state: Any = None
     tokens: int = 0
+    rows: Mapping[int, Mapping[str, Counted]] = field(default_factory=dict[int, Mapping[str, Counted]])
+    """Where it was asked for, by the place of each row its metrics, and its `loss`: its share of the loss,
+    over its share of what that is divided by."""
 
 
 @dataclass
@@ -122,8 +147,13 @@ def gradient(policy: Policy, task: Task, batch: Batch, plan: Plan, *, state: Any
     return _over_ranks(policy.ranks, Done(loss, metrics, state, tokens))
 
 
-def evaluate(policy: Policy, task: Task, batch: Batch, plan: Plan, *, state: Any = None) -> Done:
-    """Loss and metrics of some rows, without a gradient; what is carried from step to step stays as it is."""
+def evaluate(
+    policy: Policy, task: Task, batch: Batch, plan: Plan, *, state: Any = None, each: bool = False
+) -> Done:
+    """Loss and metrics of some rows, without a gradient; what is carried from step to step stays as it is.
+
+    each: tell those of each row too, where rows do not depend on each other
+    """
     total = task.total(batch)
     with torch.no_grad():
         if task.coupled:
@@ -131,12 +161,40 @@ def evaluate(policy: Policy, task: Task, batch: Batch, plan: Plan, *, state: Any
             share, measured, _ = _share(task, batch, whole, total, state)
             return Done(share, measured, state, _all_tokens(policy, whole.tokens))
         loss, metrics, tokens = torch.zeros((), device=policy.device), dict[str, Metric](), 0
+        rows: dict[int, Mapping[str, Counted]] = {}
         for part in _parts(batch, plan, policy.ranks):
             answer = ask(policy, task, part.batch)
             share, measured, _ = _share(task, part.batch, answer, total, state)
             loss, metrics = loss + share * part.weight, _added(metrics, measured, part.weight)
             tokens += answer.tokens * part.weight
-    return _over_ranks(policy.ranks, Done(loss, metrics, state, tokens))
+            if each and part.weight:
+                rows |= _each(task, part, answer, total, len(batch))
+    done = _over_ranks(policy.ranks, Done(loss, metrics, state, tokens))
+    if not each:
+        return done
+    every = {place: one for known in policy.ranks.everybody(rows) for place, one in known.items()}
+    return replace(done, rows=every)
+
+
+def _each(
+    task: Task, part: "_Part", answer: Answer, total: Tensor, rows: int
+) -> Iterator[tuple[int, Mapping[str, Counted]]]:
+    """The loss and the metrics of each row of a micro-batch, reckoned from its own values alone."""
+    ends = _ends(part.batch, task)
+    for number, place in enumerate(part.places):
+        own = {name: slice(int(one[number]), int(one[number + 1])) for name, one in ends.items()}
+        alone = Answer(
+            {name: flat[own[name]] for name, flat in answer.values.items()},
+            {name: flat[own[name]] for name, flat in answer.refs.items()},
+            {name: flat[own[""]] for name, flat in answer.statistics.items()},
+            None if answer.losses is None else answer.losses[own[""]],
+        )
+        row = part.batch.part([number])
+        share, measured, _ = _share(task, row, alone, total, None)
+        # Where there are several divisors, rows count alike.
+        weight = 1 / rows if total.ndim else float(task.total(row) / total)
+        counted = {name: Counted.of(one) for name, one in measured.items()}
+        yield place, {"loss": Counted(float(share), weight), **counted}
 
 
 @dataclass(frozen=True)

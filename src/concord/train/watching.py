@@ -52,22 +52,23 @@ class Nobody:
 class Teller(Quiet):
     """Passes on what the loop has to say."""
 
-    def __init__(self, watch: Watch) -> None:
-        """To somebody."""
-        self._watch, self._told = watch, 0
+    def __init__(self, watch: Watch, heard: int = 0) -> None:
+        """To somebody, who has heard so much of it: what was said before a resume was heard then."""
+        self._watch, self._told = watch, heard
 
     def begin(self, loop: Loop) -> None:
-        """What was said before a resume was heard then."""
-        self._told = len(loop.said)
+        """What hooks said before the first step."""
+        self._tell(loop)
 
     def after(self, loop: Loop, done: Stepped) -> None:
         """What is new."""
-        for text in loop.said[self._told :]:
-            self._watch.say(text)
-        self._told = len(loop.said)
+        self._tell(loop)
 
     def end(self, loop: Loop) -> None:
         """What is left."""
+        self._tell(loop)
+
+    def _tell(self, loop: Loop) -> None:
         for text in loop.said[self._told :]:
             self._watch.say(text)
         self._told = len(loop.said)

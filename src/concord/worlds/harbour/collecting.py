@@ -1,0 +1,58 @@
+"""Feedback of the town as it is collected: examples to imitate, and comparisons of what a policy said.
+
+    examples(world, requests, people)       for each request a reply that somebody picked, of a mixed pool
+    comparisons(replies, people)            pairs of a policy's replies, with the votes of a jury
+
+Whoever rates goes by tastes, with noise and biases of their own, and never by gold. Everything follows from
+the seed; replies that are alike are not compared.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+
+from concord.types import Item
+from concord.worlds import raters
+from concord.worlds.harbour.people import Person, candidate, jury
+from concord.worlds.harbour.requests import Asked
+from concord.worlds.harbour.world import Harbour, pool
+
+__all__ = ["comparisons", "examples"]
+
+
+def examples(
+    world: Harbour,
+    requests: Iterable[Asked],
+    people: Sequence[Person],
+    *,
+    size: int = 8,
+    temperature: float | None = None,
+    known: Set[str] | None = None,
+    seed: int = 0,
+) -> Iterator[Item]:
+    """For each request a reply out of so many in mixed manners, as one of the people picked it.
+
+    `temperature` is how carelessly they pick, where it is not their own; `known` are the facts the base knows.
+    """
+    for asked in requests:
+        (one,) = jury(people, 1, about=f"examples {asked.cell}", seed=seed)
+        said = [candidate(asked, text, [one], known=known) for text in pool(asked, world, size, seed)]
+        yield raters.demonstration(asked.item(), said, [one.rater(temperature=temperature)], seed=seed)
+
+
+def comparisons(
+    replies: Iterable[tuple[Asked, Sequence[str]]],
+    people: Sequence[Person],
+    *,
+    pairs: int = 1,
+    votes: int = 3,
+    known: Set[str] | None = None,
+    seed: int = 0,
+) -> Iterator[Item]:
+    """So many pairs of the replies to each request, with the votes of a jury of so many people."""
+    for asked, texts in replies:
+        panel = jury(people, votes, about=f"comparisons {asked.cell}", seed=seed)
+        # What speaks in tokens of control has not replied, and no row could hold it.
+        read = [text for text in dict.fromkeys(texts) if text and "<" not in text]
+        said = [candidate(asked, text, panel, known=known) for text in read]
+        task, rating = asked.item(), [one.rater() for one in panel]
+        for first, second in raters.drawn_pairs(task, said, pairs, seed=seed):
+            yield raters.comparison(task, first, second, rating, seed=seed)
