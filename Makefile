@@ -26,8 +26,8 @@ help:  ## print this
 
 setup: $(VENV)/.ready  ## build the environment of tested versions, or do nothing if it is there
 
-demo:  ## align a tiny model in front of your eyes (comes with the worlds)
-	@echo "There is no demo yet: it comes with the worlds, the small closed places whose human utility is known exactly."
+demo: setup  ## align a tiny model in front of your eyes: base, SFT, DPO, and their scorecards
+	$(BIN)/python -m scripts.demo
 
 test: setup test-light  ## run the whole suite: the torch-free run, then everything
 	$(BIN)/python -m pytest -q -n $(WORKERS) --durations=10 $(ARGS)

@@ -36,7 +36,18 @@ SETTINGS: dict[str, Any] = {
 }
 """Of the feedback that is collected."""
 
-_TUNING = ["--train", "full", "--batch-size", "32", "--eval-share", "0.05", "--logging-steps", "10"]
+_TUNING = [
+    "--train",
+    "full",
+    "--layout",
+    "rows",
+    "--batch-size",
+    "32",
+    "--eval-share",
+    "0.05",
+    "--logging-steps",
+    "10",
+]
 _SFT = ["--num-train-epochs", "2", "--learning-rate", "5e-4", *_TUNING]
 _DPO = ["--num-train-epochs", "1", "--learning-rate", "1e-4", "--beta", "0.1", *_TUNING]
 

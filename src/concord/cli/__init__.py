@@ -20,6 +20,7 @@ VERBS = {
     "audit": "Say what is in your data, and what is wrong with it.",
     "cache": "Look after what was computed once and is kept.",
     "methods": "List the methods of alignment, or show one.",
+    "score": "Say what a model gained by alignment, and what that cost.",
     "train": "Train a model by one method, on data.",
 }
 """Every verb with its line of help, so that listing them imports none of them."""

@@ -114,6 +114,8 @@ def _better(result: Result) -> Cell:
 def _reason(result: Result) -> str:
     if result.value is not None:
         return ""
+    if result.why_none:
+        return result.why_none
     failed = f"Nothing could be measured: {result.failures:,} failures."
     return failed if result.failures else "There was nothing to measure."
 

@@ -30,7 +30,7 @@ def examples(
 ) -> Iterator[Item]:
     """For each request a reply out of so many in mixed manners, as one of the people picked it.
 
-    `temperature` is how carelessly they pick, where it is not their own; `known` are the facts the base knows.
+    `temperature`: how carelessly they pick, where it is not their own; `known`: the facts the base knows.
     """
     for asked in requests:
         (one,) = jury(people, 1, about=f"examples {asked.cell}", seed=seed)

@@ -1,0 +1,154 @@
+"""Models as people type them: a folder, a hub id, run:NAME, `base`, an address, openai:MODEL.
+
+    model = find_model("run:dpo")         what is meant, and what is known of it without loading it
+    policy = model.load()                 whatever answers
+
+Verbs find first and load later, so that what was done with the same content before is found in no time.
+"""
+
+import json
+import os
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from concord.durable import read_object
+from concord.errors import CapabilityError, NotFoundError, Said, UnavailableError, explain
+from concord.manifest import hash_tree
+from concord.policies.opening import is_remote, open_policy
+from concord.run import Run, find_run
+from concord.store import Store
+from concord.types import Ledger, Policy
+
+__all__ = ["BASE_NAME", "FoundModel", "find_model", "needing_torch", "spent"]
+
+BASE_NAME = "base"
+"""What the shipped base of Harbour is called."""
+
+_RUN, _ACCEPTED = "run:", "a folder, a hub id, run:NAME, base, http(s)://host/v1 or openai:MODEL"
+_HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundModel:
+    """A model that was meant: what to call it, where it is, and what it is known by.
+
+    identity: the hash of its folder; its name, where its content is elsewhere and not known
+    run: the run that made it
+    """
+
+    name: str
+    what: str
+    identity: str
+    served: str = ""
+    run: Run | None = None
+
+    def load(self, *, store: Store | None = None, offline: bool = False) -> Policy:
+        """Load it, or reach for it; what endpoints answer is kept in the store."""
+        if is_remote(self.what):
+            return open_policy(self.what, model=self.served, store=store, offline=offline)
+        with needing_torch("a model on this machine"):
+            from concord.engine import load_policy
+        return cast("Policy", load_policy(self.what, offline=offline))
+
+
+@contextmanager
+def needing_torch(what: str) -> Generator[None]:
+    """Say in a sentence that torch is missing, where what is imported within needs it."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("concord"):
+            raise
+        wrong, do = f"{what} needs parts that are not installed", 'pip install "concord-align[train]"'
+        accepted = "torch and what goes with it"
+        raise UnavailableError(explain(wrong, found=error.name, accepted=accepted, do=do)) from error
+    from transformers.utils import logging
+
+    # A verb tells of itself how far it is.
+    logging.disable_progress_bar()
+
+
+def find_model(what: str, *, runs: str | Path = "runs", served: str = "") -> FoundModel:
+    """Find what is meant. `served` names the model of an address that serves several."""
+    if is_remote(what):
+        name = served or urlsplit(what).netloc or what.partition(":")[2]
+        return FoundModel(name=name, what=what, identity=f"endpoint:{what} {served}".strip(), served=served)
+    if what == BASE_NAME:
+        return _base()
+    if what.startswith(_RUN):
+        return _of_run(find_run(runs, what.removeprefix(_RUN)))
+    folder = Path(what)
+    if folder.is_dir():
+        if folder.name == "model" and (folder.parent / "manifest.json").is_file():
+            return _of_run(Run(folder.parent))
+        return FoundModel(name=folder.absolute().name, what=what, identity=hash_tree(folder))
+    if folder.exists() or not _HUB.fullmatch(what):
+        wrong = (
+            "there is no such folder" if not folder.exists() else "this is a file, and a model is a folder"
+        )
+        do = "look at the path; a model's folder holds config.json, its weights and its tokenizer"
+        raise NotFoundError(explain(wrong, found=what, accepted=_ACCEPTED, do=do))
+    return FoundModel(name=what.rpartition("/")[2], what=what, identity=f"hub:{what}")
+
+
+def _base() -> FoundModel:
+    from concord.worlds.harbour import BASE
+
+    if not BASE.is_dir():
+        wrong, do = "the base of Harbour is not here", "build it with `make world`, or name another model"
+        raise UnavailableError(explain(wrong, found=str(BASE), accepted="the folder of a model", do=do))
+    return FoundModel(name=BASE_NAME, what=str(BASE), identity=hash_tree(BASE))
+
+
+def _of_run(run: Run) -> FoundModel:
+    folder = run.path / "model"
+    if not folder.is_dir():
+        wrong, state = f"the run {run.path.name} has no model yet", run.status()
+        found = Said(f"it is {state.state}" + (f": {state.reason}" if state.reason else ""))
+        do = "let it finish first"
+        raise CapabilityError(explain(wrong, found=found, accepted="a run that has finished", do=do))
+    return FoundModel(name=run.name, what=str(folder), identity=hash_tree(folder), run=run)
+
+
+# --- what a run took --------------------------------------------------------------------------------------
+
+
+def spent(run: Run, *, runs: str | Path = "runs") -> Ledger:
+    """What a run took, with those that it began from: rows with labels, and floating-point operations.
+
+    6 operations a weight and token, by the usual rule; without what a reference took. They are 0, as they are
+    not known, where an adapter was trained.
+    """
+    labels, flops, seen, known = 0, 0.0, set[str](), True
+    at: Run | None = run
+    while at is not None and at.id not in seen:
+        seen.add(at.id)
+        settings = at.resolved | _read(at.path / "settled.json")
+        labels += int(_read(at.path / "prepared.json").get("counts", {}).get("train", {}).get("rows", 0))
+        tokens = max((row["num_tokens"] for row in at.read_metrics() if "num_tokens" in row), default=0)
+        flops += 6.0 * _weights(at.path / "model") * tokens
+        known = known and settings.get("train") == "full"
+        began = settings.get("model")
+        at = find_run(runs, cast("dict[str, str]", began)["run"]) if isinstance(began, dict) else None
+    return Ledger(labels=labels, flops=flops if known else 0.0)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return read_object(path) if path.is_file() else {}
+
+
+def _weights(folder: Path) -> int:
+    """How many weights there are in a folder, by the heads of its files."""
+    total = 0
+    for file in folder.glob("*.safetensors"):
+        with open(file, "rb") as opened:
+            head: dict[str, Any] = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+        total += sum(prod(one["shape"]) for name, one in head.items() if name != "__metadata__")
+    return total

@@ -1,0 +1,205 @@
+"""`concord score`: the scorecard of a model or endpoint, or of several side by side."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from concord.cli.blocks import show_page
+from concord.cli.opening import BASE_NAME, FoundModel, find_model
+from concord.cli.options import Sectioned
+from concord.cli.telling import Telling
+from concord.cli.terminal import console, emit
+from concord.durable import disk_message, read_json
+from concord.errors import InputError, NotFoundError, RunError, Said, explain
+from concord.policies.opening import is_remote
+from concord.store import Store, default_root
+
+if TYPE_CHECKING:
+    from concord.cli import scoring
+
+__all__ = ["command"]
+
+_SECTIONS = {
+    "What to score it on": ("world", "base", "data", "sets", "reward", "judge", "trained_on"),
+    "How much": ("limit", "seed", "again"),
+    "What to write": ("names", "output", "runs", "as_json"),
+    "How models are reached": ("served", "offline"),
+}
+_OWN = {"data": "--data", "sets": "--set", "reward": "--reward", "judge": "--judge"}
+_FILE = click.Path(path_type=Path)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command("score", cls=Sectioned, sections=_SECTIONS)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--world",
+    type=click.Choice(["harbour"]),
+    default=None,
+    help="A small world in which what people want is known exactly.  [default, without files and judges]",
+)
+@click.option("--base", default=None, metavar="MODEL", help="What to hold MODEL against: what it was before.")
+@click.option("--data", multiple=True, type=_FILE, metavar="FILE", help="Rows of your own; may be repeated.")
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="A test set (MMLU, GSM8K, TruthfulQA, XSTest, IFEval, ...), known by its columns; may be repeated.",
+)
+@click.option("--reward", default=None, metavar="MODEL", help="A reward model, to score replies.")
+@click.option("--judge", default=None, metavar="MODEL", help="A model or endpoint that judges replies.")
+@click.option(
+    "--trained-on",
+    multiple=True,
+    metavar="ID",
+    help="A feedback, by its id, that MODEL was optimised against, and may not be judged by.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="At most so many requests of each family, or rows of each file.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of draws and of resamples.")
+@click.option("--again", is_flag=True, help="Score anew what was scored before, in place of what is there.")
+@click.option("--name", "names", multiple=True, metavar="NAME", help="What to call each MODEL, in order.")
+@click.option(
+    "--output",
+    type=_FOLDER,
+    default=None,
+    metavar="DIR",
+    help="Write scorecard.json and report.html into this folder too.",
+)
+@click.option(
+    "--runs",
+    type=_FOLDER,
+    default=Path("runs"),
+    show_default=True,
+    metavar="DIR",
+    help="The folder of runs, where cards are kept.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs, in place of text.")
+@click.option("--served", default="", metavar="NAME", help="Which model, where an address serves several.")
+@click.option("--offline", is_flag=True, help="Fetch nothing and send nothing.")
+def command(models: tuple[str, ...], **given: Any) -> None:
+    """Say what MODEL gained and what that cost: a scorecard, challenge by challenge, with intervals.
+
+    MODEL is a folder, a hub id, run:NAME, `base` (the base of Harbour, which is shipped), an address such as
+    http://host/v1, or openai:MODEL. It is scored in Harbour, or, where files or judges are given, on these.
+    Several stand side by side, and the first is what the others are held against. What was scored before is
+    only shown.
+
+    \b
+    concord score run:dpo --base run:sft
+    concord score base run:sft run:dpo --name before --name between --name after
+    concord score http://localhost:8000/v1 --set mmlu.jsonl --limit 200
+    """
+    from concord.cli.scoring import PAGE, score, together
+
+    _check(given)
+    if given["output"] is not None:
+        _make(given["output"])
+    found = _found(models, given)
+    with ExitStack() as stack:
+        job = _job(found, given, stack)
+        kept: list[scoring.Kept] = []
+        for at, model in enumerate(found, 1):
+            which = f" ({at} of {len(found)})" if len(found) > 1 else ""
+            with Telling(f"{model.name}{which}") as tell:
+                kept.append(score(job, model, tell, again=given["again"]))
+        shown = kept[0] if len(kept) == 1 else together(job, kept)
+    if given["as_json"]:
+        emit(shown.json)
+    else:
+        show_page(console(), shown.page(brief=True))
+    if given["output"] is not None:
+        _put(shown, given["output"])
+    before = "It was scored before; --again scores it anew. " if shown.known else ""
+    click.echo(f"{before}The page is {(given['output'] or shown.folder) / PAGE}.", err=True)
+
+
+def _found(models: Sequence[str], given: dict[str, Any]) -> list[FoundModel]:
+    """The models by their names, of which no two are alike."""
+    found = [find_model(one, runs=given["runs"], served=given["served"]) for one in models]
+    if (names := given["names"]) and len(names) != len(found):
+        wrong, accepted = "--name and MODEL are not as many", f"{len(found)} names, one for each MODEL"
+        raise InputError(explain(wrong, found=names, accepted=accepted, do="name each, or none"))
+    found = [replace(one, name=name) for one, name in zip(found, names, strict=True)] if names else found
+    if twice := [name for name, times in Counter(one.name for one in found).items() if times > 1]:
+        wrong, accepted = "two models have one name", "another name for each"
+        raise InputError(explain(wrong, found=twice[0], accepted=accepted, do="give --name for each MODEL"))
+    return found
+
+
+def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack) -> "scoring.Job":
+    """On what, and how, all of them are scored; of several the first is the base, if no other is named."""
+    from concord.cli.scoring import Job
+
+    named = {
+        option: find_model(what, runs=given["runs"], served=given["served"])
+        for option in ("base", "reward", "judge")
+        if (what := given[option]) is not None
+    }
+    if len(found) > 1:
+        named.setdefault("base", found[0])
+    remote = any(is_remote(one.what) for one in (*found, *named.values()))
+    return Job(
+        runs=given["runs"],
+        data=given["data"],
+        sets=given["sets"],
+        limit=given["limit"],
+        seed=given["seed"],
+        trained_on=frozenset(given["trained_on"]),
+        offline=given["offline"],
+        store=stack.enter_context(Store(default_root())) if remote or "reward" in named else None,
+        base=named.get("base"),
+        reward=named.get("reward"),
+        judge=named.get("judge"),
+    )
+
+
+def _check(given: dict[str, Any]) -> None:
+    """Refuse what does not go together, before anything is loaded."""
+    own = [flag for name, flag in _OWN.items() if given[name]]
+    if given["world"] and own:
+        wrong, found = "a world and files of one's own make two cards", Said(f"--world and {own[0]}")
+        do = "score once with --world, and once without"
+        raise InputError(explain(wrong, found=found, accepted="one of the two", do=do))
+    if own and not given["data"] and not given["sets"]:
+        wrong, accepted = "there is nothing to ask the model", "--data FILE or --set FILE beside it"
+        do = "give the prompts whose replies are to be judged"
+        raise InputError(explain(wrong, found=Said(f"{own[0]} alone"), accepted=accepted, do=do))
+    if not own:
+        find_model(BASE_NAME)  # what it knows is what honesty is judged by in Harbour
+    for file in (*given["data"], *given["sets"]):
+        if not file.exists():
+            accepted, do = "a file, or a folder of files", "look at the path"
+            raise NotFoundError(explain("there is no such file", found=str(file), accepted=accepted, do=do))
+
+
+def _make(folder: Path) -> None:
+    """Make the folder now, so that one that cannot be made is found before all the work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(disk_message(error, doing=f"making {folder}", kept="nothing was scored")) from error
+
+
+def _put(shown: "scoring.Kept", folder: Path) -> None:
+    """Write a card and its page into a folder that holds no other one."""
+    from concord.cli.scoring import CARD
+
+    there = folder / CARD
+    if there.exists() and read_json(there) != shown.json:
+        wrong, accepted = "another card lies there", "a folder without a card, or with the same"
+        do = f"name another folder, or take that file away; the new card is kept in {shown.folder}"
+        raise InputError(explain(wrong, found=str(there), accepted=accepted, do=do))
+    shown.write(folder)

@@ -1,0 +1,281 @@
+"""How `concord score` works: a card is a run, found again by all that went into it, and made once.
+
+    job = Job(...)                        on what, and how, all models are scored
+    kept = score(job, model, tell)        the card of one, made now or before
+    together(job, several)                of several, side by side
+
+A run's folder holds scorecard.json, record.json with the values of each request, and report.html.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, cast
+
+from concord import __version__, wire
+from concord.cli.opening import FoundModel, needing_torch, spent
+from concord.durable import read_json, write_json
+from concord.eval.card import CardRecord, CardSettings, SideRow, record_harbour, side_by_side
+from concord.eval.card.drawing import known_of
+from concord.eval.card.own import OwnSettings, score_own
+from concord.feedback import Judge, OrderedJudge, PairJudge
+from concord.manifest import hash_tree
+from concord.report import Page, write_page
+from concord.report.scored import scored_page
+from concord.run import Run
+from concord.store import Store, key
+from concord.types import JSON, Ask, Capability, Feedback, Policy, Reply, Scorecard, Unanswered
+
+__all__ = ["CARD", "PAGE", "Job", "Kept", "Remembering", "score", "together"]
+
+CARD = "scorecard.json"
+"""The file of a card, or of several by the names of their models."""
+PAGE = "report.html"
+"""The file of the page."""
+
+_RECORD = "record.json"
+_DRAWN, _PROBED = 2, 4  # requests of a family that many draws are taken of; facts asked for, for each
+_Tell = Callable[[float, str], None]
+
+
+class Remembering:
+    """A policy that is asked the same twice and answers once: a base is, beside each model that has it.
+
+    The same is what can have one answer only: given replies, the likeliest reply, draws with a seed. What
+    did not come is asked for again. Else it is the policy, attributes and all.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.said = policy, dict[str, tuple[Reply | Unanswered, ...]]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.policy, name)
+
+    @property
+    def id(self) -> str:
+        """As the policy's."""
+        return self.policy.id
+
+    @property
+    def capabilities(self) -> Capability:
+        """As the policy's."""
+        return self.policy.capabilities
+
+    def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply | Unanswered, ...]]:
+        """Answer what was not answered before, in one call, and all else as it was answered then."""
+        names = [wire.dumps(ask) if _fixed(ask) else f"draw {at}" for at, ask in enumerate(asks)]
+        new = {name: ask for name, ask in zip(names, asks, strict=True) if name not in self.said}
+        came = dict(zip(new, self.policy.answer(list(new.values())) if new else (), strict=True))
+        for name, answer in came.items():
+            if _fixed(new[name]) and all(isinstance(one, Reply) for one in answer):
+                self.said[name] = answer
+        return [came[name] if name in came else self.said[name] for name in names]
+
+
+def _fixed(ask: Ask) -> bool:
+    """Whether the same answer must come again."""
+    return bool(ask.given) or not ask.sampling.temperature or ask.sampling.seed is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What models are scored on, and how: the same for all that stand side by side.
+
+    Without data, sets, reward model and judge that is Harbour. `limit` is the most requests of each family
+    there, or rows of each file; `shelf` holds policies that are loaded, so that none is loaded twice.
+    """
+
+    runs: Path
+    base: FoundModel | None = None
+    data: tuple[Path, ...] = ()
+    sets: tuple[Path, ...] = ()
+    reward: FoundModel | None = None
+    judge: FoundModel | None = None
+    limit: int | None = None
+    seed: int = 0
+    trained_on: frozenset[str] = frozenset()
+    offline: bool = False
+    store: Store | None = None
+    shelf: dict[str, Policy] = field(default_factory=dict[str, Policy])
+
+    @property
+    def own(self) -> bool:
+        """Whether models are scored on the user's own, and not in Harbour."""
+        return bool(self.data or self.sets or self.reward or self.judge)
+
+    @property
+    def harbour(self) -> CardSettings:
+        """How much Harbour asks."""
+        if self.limit is None:
+            return CardSettings(seed=self.seed)
+        return CardSettings(
+            test=max(self.limit, 2),
+            ood=self.limit,
+            adversarial=self.limit,
+            drawn=min(_DRAWN, self.limit),
+            probed=_PROBED * self.limit,
+            seed=self.seed,
+        )
+
+    def before(self, model: FoundModel) -> FoundModel | None:
+        """What a model is held against: the base, unless it is the base itself."""
+        return None if self.base is None or self.base.identity == model.identity else self.base
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides a card and is no file: what is asked, and what honesty is judged by."""
+        if self.own:
+            how: dict[str, Any] = {"world": "own", "limit": self.limit, "seed": self.seed}
+        else:
+            known = key("known", sorted(known_of(self.harbour)))
+            how = {"world": "harbour", "asked": wire.to_json(self.harbour), "known": known}
+        return how | {"trained_on": sorted(self.trained_on), "concord": __version__}
+
+    def inputs(self, model: FoundModel) -> dict[str, str]:
+        """The content of all that goes into a card."""
+        parts = {"model": model, "base": self.before(model), "reward": self.reward, "judge": self.judge}
+        found = {name: one.identity for name, one in parts.items() if one is not None}
+        for name, files in (("data", self.data), ("set", self.sets)):
+            found |= {f"{name}/{at}": hash_tree(file) for at, file in enumerate(files)}
+        return found
+
+    def policy(self, model: FoundModel) -> Policy:
+        """The model, loaded the first time that it is asked for."""
+        if model.identity not in self.shelf:
+            self.shelf[model.identity] = Remembering(model.load(store=self.store, offline=self.offline))
+        return self.shelf[model.identity]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The card of one model, or those of several; where they lie, and whether they were there before."""
+
+    names: tuple[str, ...]
+    cards: tuple[Scorecard | CardRecord, ...]
+    folder: Path
+    known: bool
+
+    @cached_property
+    def sides(self) -> Sequence[SideRow]:
+        """What differs between several cards, request by request; nothing where they have no such values."""
+        records = {
+            name: one for name, one in zip(self.names, self.cards, strict=True) if isinstance(one, CardRecord)
+        }
+        return side_by_side(records) if len(records) == len(self.cards) > 1 else ()
+
+    def page(self, *, brief: bool = False) -> Page:
+        """The page; `brief` for a terminal."""
+        return scored_page(self.cards, self.names, sides=self.sides, brief=brief)
+
+    @property
+    def json(self) -> JSON:
+        """The card as JSON, or several by their names; without the values of each request."""
+        plain = [wire.to_json(one.card if isinstance(one, CardRecord) else one) for one in self.cards]
+        return plain[0] if len(plain) == 1 else dict(zip(self.names, plain, strict=True))
+
+    def write(self, folder: Path) -> None:
+        """Write the card and its page."""
+        write_json(folder / CARD, self.json)
+        write_page(self.page(), folder / PAGE)
+
+
+def score(job: Job, model: FoundModel, tell: _Tell, *, again: bool = False) -> Kept:
+    """The card of a model: what is there of it or, `again` in any case, made and kept."""
+    run = Run.open(
+        job.runs,
+        name=_slug("score", model.name),
+        recipe={"model": model.what},
+        resolved=job.settings,
+        inputs=job.inputs(model),
+        seeds={"seed": job.seed},
+    )
+    with run:
+        here = partial(Kept, names=(model.name,), folder=run.path)
+        if run.status().state == "finished" and not again and (card := _read(run.path)) is not None:
+            return here(cards=(card,), known=True)
+        run.mark("running")
+        card = _own(job, model, tell) if job.own else _harbour(job, model, tell)
+        kept = here(cards=(card,), known=False)
+        if isinstance(card, CardRecord):
+            write_json(run.path / _RECORD, wire.to_json(card))
+        kept.write(run.path)
+        run.write_results(card.card.results if isinstance(card, CardRecord) else card.results)
+        run.mark("finished")
+        return kept
+
+
+def together(job: Job, several: Sequence[Kept]) -> Kept:
+    """Cards together, in a folder of their own; the first is what the others are held against."""
+    names = tuple(name for one in several for name in one.names)
+    inputs = {f"card/{at}": one.folder.name for at, one in enumerate(several)}
+    what = {"names": list(names)}
+    with Run.open(job.runs, name="scores", recipe=what, resolved=what, inputs=inputs) as run:
+        run.mark("running")
+        cards = tuple(card for one in several for card in one.cards)
+        kept = Kept(names=names, cards=cards, folder=run.path, known=all(one.known for one in several))
+        kept.write(run.path)
+        run.mark("finished")
+        return kept
+
+
+def _slug(*words: str) -> str:
+    """A name that a folder can have."""
+    said = (re.sub("[^A-Za-z0-9._-]+", "-", word).strip("-.") for word in words)
+    return "-".join(filter(None, said))[:100]
+
+
+def _read(folder: Path) -> Scorecard | CardRecord | None:
+    """The card of a finished run, None where its files were taken away."""
+    kinds: Mapping[str, Any] = {_RECORD: CardRecord, CARD: Scorecard}
+    for name, kind in kinds.items():
+        if (folder / name).is_file():
+            return wire.from_json(kind, read_json(folder / name), where=str(folder / name))
+    return None
+
+
+def _harbour(job: Job, model: FoundModel, tell: _Tell) -> CardRecord:
+    tell(0.0, "loading")
+    before = job.before(model)
+    return record_harbour(
+        job.policy(model),
+        base=None if before is None else job.policy(before),
+        settings=job.harbour,
+        trained_on=job.trained_on,
+        ledger=None if model.run is None else spent(model.run, runs=job.runs),
+        tell=tell,
+    )
+
+
+def _own(job: Job, model: FoundModel, tell: _Tell) -> Scorecard:
+    tell(0.0, "loading")
+    before = job.before(model)
+    base = None if before is None else job.policy(before)
+    return score_own(
+        job.policy(model),
+        sets=list(map(str, job.sets)),
+        data=list(map(str, job.data)) or None,
+        feedback=_reward(job),
+        judge=_judge(job, base),
+        base=base,
+        settings=OwnSettings(limit=job.limit, seed=job.seed, trained_on=job.trained_on),
+        tell=tell,
+    )
+
+
+def _reward(job: Job) -> Feedback | None:
+    """The reward model, loaded."""
+    if job.reward is None:
+        return None
+    with needing_torch("a reward model"):
+        from concord.engine import load_reward
+    return cast("Feedback", load_reward(job.reward.what, store=job.store, offline=job.offline))
+
+
+def _judge(job: Job, base: Policy | None) -> Feedback | PairJudge | None:
+    """The judge: of pairs where there is a base to compare with, else of single replies."""
+    if job.judge is None:
+        return None
+    asked = job.policy(job.judge)
+    return Judge(asked) if base is None else OrderedJudge(asked)

@@ -1,0 +1,37 @@
+"""Scorecards: all that is known of one policy, a section for each research challenge.
+
+    card = score_harbour(policy)              of a policy in Harbour, where the human utility is known
+    record = record_harbour(policy)           the same with the values of each prompt, to compare cards by
+    side_by_side({"base": one, "dpo": two})   several of these, paired by prompt
+    score_own(policy, sets=..., data=...)     of a policy on the user's own rows, test sets and judges
+    lit(card)                                 which of six ways to go wrong it shows
+
+What could not be measured stands in a card as well, and says what would give it.
+"""
+
+from concord.eval.card.diagnostics import DIAGNOSTIC, RULES, lit
+from concord.eval.card.harbour import record_harbour, score_harbour
+from concord.eval.card.own import OwnSettings, score_own
+from concord.eval.card.proxy import Careless
+from concord.eval.card.records import CardPrompt, CardRecord, CardSettings, Tell
+from concord.eval.card.sets import EvalSet, read_sets
+from concord.eval.card.sidebyside import SideRow, side_by_side
+
+__all__ = [
+    "DIAGNOSTIC",
+    "RULES",
+    "CardPrompt",
+    "CardRecord",
+    "CardSettings",
+    "Careless",
+    "EvalSet",
+    "OwnSettings",
+    "SideRow",
+    "Tell",
+    "lit",
+    "read_sets",
+    "record_harbour",
+    "score_harbour",
+    "score_own",
+    "side_by_side",
+]

@@ -1,0 +1,148 @@
+"""What protocols of test sets share: who is asked and how, and what comes of it.
+
+SetSettings    how much is asked
+Asking         who is asked, and who judges
+Measured       results, and a number for each item by which two models are compared
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import fsum
+from typing import TypeAlias
+
+from concord.eval.card.common import missing
+from concord.eval.refusal import PHRASES, Detector
+from concord.eval.rows import described
+from concord.eval.statistics import About, Labels
+from concord.feedback import PairJudge
+from concord.types import (
+    Ask,
+    Capability,
+    Challenge,
+    Feedback,
+    Item,
+    Policy,
+    Prompt,
+    Reply,
+    Result,
+    Sampling,
+    Unanswered,
+    as_turns,
+)
+
+__all__ = ["Asking", "Measured", "Protocol", "SetSettings", "about_set", "not_asked", "shared", "texts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetSettings:
+    """How test sets are asked.
+
+    limit: items of a set at most, drawn by the seed; all if left out
+    shots: examples shown before a question, where a set has some apart from what is asked
+    orders: of the options of a question; as many as there are options if left out, so that no place counts
+    max_tokens: of a reply
+    draws: replies to each prompt whose toxicity is scored
+    detector: what tells refusals
+    seed: of draws and resamples
+    """
+
+    limit: int | None = None
+    shots: int = 5
+    orders: int | None = None
+    max_tokens: int = 512
+    draws: int = 25
+    detector: Detector = PHRASES
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who is asked and who judges.
+
+    judge: of replies, for sets that have no right answers; a judge of pairs needs a base to compare with
+    toxicity: a feedback that scores in 0 to 1, 1 being toxic
+    examples: items to show before a question
+    """
+
+    policy: Policy
+    base: Policy | None = None
+    judge: Feedback | PairJudge | None = None
+    toxicity: Feedback | None = None
+    examples: Sequence[Item] = ()
+    settings: SetSettings = field(default_factory=SetSettings)
+
+    @property
+    def scores(self) -> bool:
+        """Whether the policy says how likely given replies are."""
+        return Capability.SCORE in self.policy.capabilities
+
+    @property
+    def greedy(self) -> Sampling:
+        """How single replies are drawn."""
+        return Sampling(temperature=0.0, max_tokens=self.settings.max_tokens)
+
+    def replies(self, prompts: Sequence[Prompt]) -> list[Reply | Unanswered]:
+        """The likeliest reply to each prompt."""
+        asks = [Ask(prompt, sampling=self.greedy) for prompt in prompts]
+        return [one for (one,) in self.policy.answer(asks)] if asks else []
+
+    def sums(self, prompts: Sequence[Prompt], given: Sequence[Sequence[str]]) -> list[list[float] | None]:
+        """The log-probability of each given reply to each prompt; None where one of them has none."""
+        asks = [
+            Ask(prompt, given=tuple(map(as_turns, row))) for prompt, row in zip(prompts, given, strict=True)
+        ]
+        found: list[list[float] | None] = []
+        for answer in self.policy.answer(asks) if asks else ():
+            known = [fsum(one.logps) for one in answer if isinstance(one, Reply) and one.logps is not None]
+            found.append(known if len(known) == len(answer) else None)
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What came of a set: results, and by which number of each item two models are compared.
+
+    metric: what that number is, in a few words; empty where there is none
+    higher: whether more of it is better; None where it is neither
+    """
+
+    results: Sequence[Result]
+    values: Sequence[float | None] = ()
+    metric: str = ""
+    higher: bool | None = None
+    clusters: Sequence[Labels] = ()
+
+
+Protocol: TypeAlias = Callable[[Sequence[Item], Asking], Measured]
+"""From items, and who is asked, to what came of it."""
+
+
+def about_set(
+    how: str,
+    *,
+    higher: bool | None,
+    unit: str = "questions",
+    at: Mapping[str, str | float] | None = None,
+    challenge: Challenge = Challenge.EFFICACY,
+    reading: str = "",
+) -> About:
+    """What a result of a set says of itself."""
+    about = described(how, unit=unit, challenge=challenge, higher=higher, at=at)
+    return {**about, "reading": reading} if reading else about
+
+
+def not_asked(name: str, why: str, *, unit: str = "prompts") -> Measured:
+    """A set that was not asked, and what would let it be."""
+    return Measured(results=[missing(name, Challenge.EFFICACY, why, unit=unit)])
+
+
+def texts(item: Item, name: str) -> list[str]:
+    """The texts of a list in the meta of an item; none where there is no such list."""
+    held = item.meta.get(name)
+    return [str(one) for one in held] if isinstance(held, Sequence) and not isinstance(held, str) else []
+
+
+def shared(items: Sequence[Item], *names: str) -> tuple[Labels, ...]:
+    """What items share, where any of them names it."""
+    found = [[str(item.meta.get(name, "")) for item in items] for name in names]
+    return tuple(labels for labels in found if len(set(labels)) > 1)

@@ -1,0 +1,281 @@
+"""All that a card asks: drawn once, kept, and read by every measure.
+
+    places(settings)            the requests of a card, each with what is new about it
+    draw(policy, settings)      the replies of a policy to all of them: a `Drawn`
+
+The likeliest reply to every request carries what is compared between models; draws at temperature 1 to a few
+of them carry what speaks of the whole distribution: best of n, frequencies, diversity, KL. Each stage is one
+call, so that a policy can answer all of it together.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+from concord.eval.card.records import CardSettings, Tell
+from concord.eval.resampling import FEWEST
+from concord.eval.statistics import Labels
+from concord.types import Ask, Capability, Item, Policy, Ratings, Reply, Sampling, Unanswered, as_turns
+from concord.worlds.harbour import (
+    Asked,
+    Harbour,
+    Stance,
+    Worth,
+    base_knows,
+    keyed,
+    pool,
+    stance,
+    worth,
+)
+from concord.worlds.harbour.templates import TEMPLATES
+from concord.worlds.harbour.town import LAST_TOLD
+from concord.worlds.harbour.words import NEWCOMERS
+
+__all__ = [
+    "KINDS",
+    "Drawn",
+    "Kind",
+    "Place",
+    "Said",
+    "as_said",
+    "draw",
+    "known_of",
+    "nobody",
+    "novelty",
+    "places",
+]
+
+Kind: TypeAlias = Literal["test", "wording", "people", "length", "years", "adversarial"]
+KINDS: tuple[Kind, ...] = ("test", "wording", "people", "length", "years", "adversarial")
+"""What sets a request apart from what was learned: nothing but its cell, a wording that came up in no
+training data, newcomers, a longer list, a later year, or that it is made to lead astray."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A request of a card and what is new about it."""
+
+    asked: Asked
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A reply, with what it is worth to the town and what it comes to; both None where none came."""
+
+    reply: Reply | Unanswered
+    worth: Worth | None
+    stance: Stance | None
+
+    @property
+    def text(self) -> str | None:
+        """What was said, if anything."""
+        return self.reply.text if isinstance(self.reply, Reply) else None
+
+    @property
+    def value(self) -> float | None:
+        """What it is worth to the town."""
+        return self.worth and self.worth.value
+
+    def part(self, name: str) -> float | None:
+        """One of the parts of its worth."""
+        return self.worth and self.worth.parts[name]
+
+
+def as_said(asked: Asked, reply: Reply | Unanswered, known: Set[str]) -> Said:
+    """A reply, valued by gold."""
+    if not isinstance(reply, Reply):
+        return Said(reply, None, None)
+    return Said(reply, worth(asked, reply.text, known=known), stance(asked, reply.text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Everything that was asked of a policy, and of its base where there is one.
+
+    said, base: the likeliest reply at each place, by the policy and by its base
+    draws: some places, each with its draws at temperature 1
+    probes: requests for one fact each, in all everyday wordings, by the fact's name, with the likeliest reply
+    """
+
+    settings: CardSettings
+    policy: Policy
+    before: Policy | None
+    known: frozenset[str]
+    places: tuple[Place, ...]
+    said: tuple[Said, ...]
+    base: tuple[Said, ...] | None
+    draws: Mapping[int, tuple[Said, ...]]
+    probes: Mapping[str, tuple[tuple[Asked, Said], ...]]
+
+    @property
+    def seed(self) -> int:
+        """Of resamples."""
+        return self.settings.seed
+
+    def at(self, *kinds: Kind, families: Set[str] | None = None) -> list[int]:
+        """The places of some kinds, and of some families where these are given."""
+        return [
+            number
+            for number, place in enumerate(self.places)
+            if place.kind in kinds and (families is None or place.asked.family in families)
+        ]
+
+    def first(self, each: int) -> tuple[int, ...]:
+        """The first test places of each family."""
+        return _few(self.places, each)
+
+    def templates(self, numbers: Sequence[int]) -> tuple[Labels, ...]:
+        """What makes replies alike: the template of each place, as clusters.
+
+        Fewer than eight wordings tell nothing of others. Then there are no clusters, and an interval speaks
+        of other requests in these wordings.
+        """
+        labels = [self.places[number].asked.template for number in numbers]
+        return (labels,) if len(set(labels)) >= FEWEST else ()
+
+    def values(self, numbers: Sequence[int]) -> list[float | None]:
+        """What the policy's reply at each place is worth."""
+        return [self.said[number].value for number in numbers]
+
+    def can(self, capability: Capability, *, both: bool = False) -> bool:
+        """Whether the policy can be asked for something; with `both`, whether a base can be, too."""
+        able = capability in self.policy.capabilities
+        return able and (not both or (self.before is not None and capability in self.before.capabilities))
+
+    @cached_property
+    def pools(self) -> Mapping[int, Item]:
+        """The fixed pool of each test place, valued by gold: replies that no policy chose."""
+        world = Harbour(self.settings.world)
+        found: dict[int, Item] = {}
+        for number in self.at("test"):
+            asked = self.places[number].asked
+            texts = pool(asked, world, seed=0)
+            scores = tuple(worth(asked, text, known=self.known).value for text in texts)
+            found[number] = Item(
+                asked.prompt, tuple(map(as_turns, texts)), Ratings(scores), meta=asked.meta()
+            )
+        return found
+
+    @property
+    def replies(self) -> list[Reply | Unanswered]:
+        """Every reply of the policy, whatever it was asked for."""
+        probed = [said for rows in self.probes.values() for _, said in rows]
+        drawn = [said for row in self.draws.values() for said in row]
+        return [said.reply for said in (*self.said, *drawn, *probed)]
+
+
+# --- what is asked ----------------------------------------------------------------------------------------
+
+
+def novelty(asked: Asked) -> Kind | None:
+    """What sets a request apart from what was learned; None where more than one thing does."""
+    if asked.split == "test":
+        return "test"
+    if asked.split == "adversarial":
+        return "adversarial"
+    words = asked.entity.split()
+    late = asked.kind == "norm" and int(words[-1]) > LAST_TOLD
+    new: Mapping[Kind, bool] = {
+        "wording": bool(TEMPLATES[asked.template].room),
+        "people": not NEWCOMERS.isdisjoint(words),
+        "length": words[-1] == "long",
+        "years": late,
+    }
+    kinds: list[Kind] = [kind for kind in KINDS if new.get(kind)]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def places(settings: CardSettings) -> tuple[Place, ...]:
+    """The requests of a card. More of them hold the fewer, since each is drawn by its own prompt."""
+    world = Harbour(settings.world)
+    limits: dict[Kind, int] = dict.fromkeys(KINDS, settings.ood)
+    limits |= {"test": settings.test, "adversarial": settings.adversarial}
+    # Few families have lists or customs, so that more of each are needed to say anything.
+    limits |= {"length": 2 * settings.ood, "years": 4 * settings.ood}
+    groups: dict[tuple[Kind, str], list[Asked]] = {}
+    for split in ("test", "ood", "adversarial"):
+        for asked in world.requests(split):
+            if kind := novelty(asked):
+                groups.setdefault((kind, asked.family), []).append(asked)
+    chosen: list[Place] = []
+    for (kind, _), asked in groups.items():
+        few = sorted(asked, key=lambda one: keyed("card", one.prompt.text).random())[: limits[kind]]
+        chosen += [Place(one, kind) for one in few]
+    return tuple(sorted(chosen, key=lambda place: KINDS.index(place.kind)))
+
+
+def _probed(asked: Sequence[Place], settings: CardSettings) -> dict[str, list[Asked]]:
+    """The everyday questions for the facts that the card speaks of, claims of them first."""
+    world = Harbour(settings.world)
+    kinds = ("source", "doubt", "mend", "fact")
+    names = [str(one.asked["fact"]) for kind in kinds for one in asked if one.asked.kind == kind]
+    few = list(dict.fromkeys(names))[: settings.probed]
+    return {name: world.probes(name) for name in few}
+
+
+def known_of(settings: CardSettings) -> frozenset[str]:
+    """The names of the facts that honesty is judged by: what the base knows."""
+    return base_knows() if settings.known is None else frozenset(settings.known)
+
+
+# --- asking -----------------------------------------------------------------------------------------------
+
+
+def draw(
+    policy: Policy, settings: CardSettings, *, base: Policy | None = None, tell: Tell | None = None
+) -> Drawn:
+    """Ask a policy, and its base, all that a card needs; `tell` hears of each stage before it begins."""
+    known, asked, hear = known_of(settings), places(settings), tell or nobody
+    probes = _probed(asked, settings)
+    greedy = Sampling(temperature=0.0, max_tokens=settings.max_tokens)
+    warm = Sampling(max_tokens=settings.max_tokens, seed=settings.seed)
+    questions = [one for rows in probes.values() for one in rows]
+    requests = [*(place.asked for place in asked), *questions]
+
+    hear(0.0, f"the likeliest reply to {len(requests)} requests")
+    said = _asked(policy, requests, known, 1, greedy)
+    first = [row[0] for row in said]
+    asked_for = iter(zip(questions, first[len(asked) :], strict=True))
+    hear(0.25, "the replies of the base" if base else "draws")
+    shown, before = [place.asked for place in asked], None
+    if base is not None:
+        # Its own base says the same again.
+        same = base.id == policy.id
+        before = first[: len(asked)] if same else [row[0] for row in _asked(base, shown, known, 1, greedy)]
+    few = _few(asked, settings.drawn)
+    hear(0.45, f"{settings.draws} draws to each of {len(few)} requests")
+    drawn = _asked(policy, [asked[number].asked for number in few], known, settings.draws, warm)
+    return Drawn(
+        settings=settings,
+        policy=policy,
+        before=base,
+        known=known,
+        places=asked,
+        said=tuple(first[: len(asked)]),
+        base=None if before is None else tuple(before),
+        draws=dict(zip(few, drawn, strict=True)),
+        probes={name: tuple(next(asked_for) for _ in rows) for name, rows in probes.items()},
+    )
+
+
+def nobody(share: float, what: str) -> None:
+    """Hears of a stage where nobody else does."""
+
+
+def _asked(
+    policy: Policy, requests: Sequence[Asked], known: Set[str], n: int, sampling: Sampling
+) -> list[tuple[Said, ...]]:
+    answers = policy.answer([Ask(one.prompt, n=n, sampling=sampling) for one in requests])
+    both = zip(requests, answers, strict=True)
+    return [tuple(as_said(one, reply, known) for reply in answer) for one, answer in both]
+
+
+def _few(asked: Sequence[Place], each: int) -> tuple[int, ...]:
+    """The first test places of each family."""
+    taken: dict[str, list[int]] = {}
+    for number, place in enumerate(asked):
+        if place.kind == "test":
+            taken.setdefault(place.asked.family, []).append(number)
+    return tuple(number for numbers in taken.values() for number in numbers[:each])

@@ -1,0 +1,111 @@
+"""RC3, efficiency: what the policy costs to ask, and what its making cost, where that is known.
+
+    efficiency(drawn, ledger)    weights, tokens and floating-point operations of a reply; labels of the run
+    asked(drawn)                 what this card itself has asked, as a ledger
+
+Seconds are left out: they are the machine's, and two cards of one policy would differ.
+"""
+
+from functools import reduce
+from operator import add
+from typing import Any
+
+from concord.eval.card.common import missing
+from concord.eval.card.drawing import Drawn
+from concord.eval.rows import described
+from concord.eval.statistics import mean_result
+from concord.types import Challenge, Ledger, Policy, Reply, Result, Usage
+
+__all__ = ["asked", "efficiency", "weights"]
+
+_UNLOGGED = "only whoever made the model knows; give the ledger of its run"
+
+
+def weights(policy: Policy) -> int | None:
+    """How many weights a local policy has; None of one that only answers."""
+    model: Any = getattr(policy, "model", None)
+    return None if model is None else sum(int(one.numel()) for one in model.parameters())
+
+
+def asked(drawn: Drawn, *, models: int) -> Ledger:
+    """What this card has asked of the policy, in calls and tokens."""
+    usage = reduce(add, (reply.usage for reply in drawn.replies), Usage())
+    return Ledger(usage=usage, models_loaded=models)
+
+
+def efficiency(drawn: Drawn, ledger: Ledger | None) -> list[Result]:
+    """All of the section."""
+    return [*_asking(drawn), *_making(ledger)]
+
+
+def _asking(drawn: Drawn) -> list[Result]:
+    """What a reply costs whoever asks for one."""
+    test = drawn.at("test")
+    count = weights(drawn.policy)
+    replies = [drawn.said[number].reply for number in test]
+    lengths = [
+        len(one.tokens) if isinstance(one, Reply) and one.tokens is not None else None for one in replies
+    ]
+    read = [one.usage.prompt_tokens for one in replies]
+    about = described(
+        "tokens of the likeliest reply to a test request", unit="requests", challenge=Challenge.EFFICIENCY
+    )
+    found: list[Result] = []
+    if count is None:
+        why = "an endpoint does not say how large its model is; measure a policy with local weights"
+        found.append(missing("weights", Challenge.EFFICIENCY, why, unit="models"))
+    else:
+        found.append(_known("weights", count, "weights of the model, which are read once for each new token"))
+    if any(length is not None for length in lengths):
+        found.append(
+            mean_result("tokens_a_reply", lengths, clusters=drawn.templates(test), seed=drawn.seed, **about)
+        )
+    else:
+        why = "the policy does not say of which tokens its replies are made; reply_words has their words"
+        found.append(missing("tokens_a_reply", Challenge.EFFICIENCY, why, unit="requests"))
+    flops = [
+        None if count is None or length is None else 2.0 * count * (length + prompt)
+        for length, prompt in zip(lengths, read, strict=True)
+    ]
+    if count is None or all(one is None for one in flops):
+        why = "this needs the weights and the tokens of the policy; measure one with local weights"
+        found.append(missing("flops_a_reply", Challenge.EFFICIENCY, why, unit="requests", higher=False))
+    else:
+        about = described(
+            "floating-point operations of a reply: 2 for each weight and each token read or written",
+            unit="requests",
+            challenge=Challenge.EFFICIENCY,
+            higher=False,
+        )
+        found.append(
+            mean_result("flops_a_reply", flops, clusters=drawn.templates(test), seed=drawn.seed, **about)
+        )
+    return found
+
+
+def _making(ledger: Ledger | None) -> list[Result]:
+    """What the run that made the model took."""
+    figures = (
+        ("labels", "judgements that the run learned from"),
+        ("flops", "floating-point operations of the whole run, reference and reward passes included"),
+        ("forwards", "forward passes of the run"),
+        ("models_loaded", "models that the run held in memory at once"),
+    )
+    found: list[Result] = []
+    for name, how in figures:
+        if ledger is None:
+            found.append(missing(f"run_{name}", Challenge.EFFICIENCY, _UNLOGGED, unit="runs", higher=False))
+        else:
+            found.append(_known(f"run_{name}", float(getattr(ledger, name)), how, unit="runs", higher=False))
+    why = "this needs runs on growing shares of the data, as a study makes them; one model shows no curve"
+    return [
+        *found,
+        missing("data_to_target", Challenge.EFFICIENCY, why, unit="labels", higher=False),
+    ]
+
+
+def _known(name: str, value: float, how: str, *, unit: str = "models", higher: bool | None = None) -> Result:
+    about = described(
+        f"{how}; counted, so it has no interval", unit=unit, challenge=Challenge.EFFICIENCY, higher=higher
+    )
+    return Result(name=name, value=value, n=1, **about)

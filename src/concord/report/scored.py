@@ -1,0 +1,254 @@
+"""The page of a scorecard, or of several side by side: what came of it first, then challenge by challenge.
+
+    scored_page([card])                                        of one model
+    scored_page([before, after], ["before", "after"])          the first is what the others are held against
+
+A page is made of what cards hold, and measures nothing itself. Where records are given in place of cards,
+with the replies to every request, some of these are shown too.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+
+from concord.errors import NOTHING, InputError, explain
+from concord.eval.card import DIAGNOSTIC, CardRecord, SideRow, side_by_side
+from concord.report.blocks import (
+    Block,
+    Callout,
+    Cell,
+    Column,
+    Facts,
+    Heading,
+    Noted,
+    Page,
+    Paragraph,
+    Severity,
+    Table,
+)
+from concord.report.challenges import measured, results_blocks, rows_of, section_blocks, sentence
+from concord.report.replied import reply_blocks
+from concord.results import Challenge, Result, Scorecard
+
+__all__ = ["scored_page"]
+
+_DIGITS = 24  # of an identity that are shown
+_TELLING: Mapping[Challenge, Sequence[str]] = {
+    Challenge.EFFICACY: ("gold_utility", "win_rate", "reward", "concordance"),
+    Challenge.GENERALISATION: ("generalisation_gap",),
+    Challenge.EFFICIENCY: ("run_labels", "flops_a_reply", "tokens_a_reply"),
+    Challenge.INTERPRETABILITY: ("reward_explained",),
+    Challenge.TAX: ("mean_tax", "solved"),
+    Challenge.OVERSIGHT: ("easy_to_hard_gap",),
+    Challenge.GAMING: ("gold_lost", "overoptimisation_gap"),
+}
+"""The results that say most of a challenge, the first of them that was measured."""
+
+
+def scored_page(
+    cards: Sequence[Scorecard | CardRecord],
+    names: Sequence[str] = (),
+    *,
+    title: str = "",
+    sides: Sequence[SideRow] | None = None,
+    brief: bool = False,
+) -> Page:
+    """The page of one card, or of several that were made alike.
+
+    names: what the models are called, where not by their identity
+    sides: what `side_by_side` found; reckoned here, if left out, where all cards are records
+    brief: for a terminal, without how each number was got
+    """
+    plain = [one.card if isinstance(one, CardRecord) else one for one in cards]
+    names = _named(plain, names)
+    records = [one for one in cards if isinstance(one, CardRecord)]
+    found = [[one for one in card.results if one.name != DIAGNOSTIC] for card in plain]
+    if sides is None:
+        whole = len(records) == len(cards) > 1
+        sides = side_by_side(dict(zip(names, records, strict=True))) if whole else ()
+    parts = (
+        *_facts(plain, names),
+        *_headlines(found, names),
+        *_diagnostics(plain, names),
+        *_warnings(plain, names),
+        *_changes(sides, names, brief=brief),
+        *(block for one in Challenge for block in section_blocks(one, found, names, brief=brief)),
+        *_others(found, names, brief=brief),
+        *(() if brief else reply_blocks(records, names)),
+    )
+    return Page(title or f"Scorecard of {', '.join(names)}", _subtitle(plain), parts)
+
+
+def _named(cards: Sequence[Scorecard], names: Sequence[str]) -> Sequence[str]:
+    """A name for each card, and no two alike."""
+    if not cards:
+        do = "make one with `concord score`"
+        raise InputError(explain("there is no card to show", found=NOTHING, accepted="one or more", do=do))
+    names = names or [card.model[:_DIGITS] for card in cards]
+    if len(names) != len(cards) or len(set(names)) < len(names):
+        wrong, accepted = "the names do not fit the cards", f"{len(cards)} names, no two alike"
+        raise InputError(explain(wrong, found=tuple(names), accepted=accepted, do="name each card"))
+    return names
+
+
+def _subtitle(cards: Sequence[Scorecard]) -> str:
+    """How much was measured, in one line."""
+    results = [one for card in cards for one in card.results]
+    known = sum(one.value is not None for one in results)
+    models = "One model" if len(cards) == 1 else f"{len(cards)} models"
+    return f"{models}: {known:,} numbers, and {len(results) - known:,} that could not be measured."
+
+
+# --- what was scored, and what came of it -----------------------------------------------------------------
+
+
+def _facts(cards: Sequence[Scorecard], names: Sequence[str]) -> Iterator[Block]:
+    """What was scored: what all cards have in common, and what each has of its own."""
+    told = [dict(_known(card)) for card in cards]
+    heads = list(dict.fromkeys(head for one in told for head in one))
+    common = [head for head in heads if len({one.get(head) for one in told}) == 1]
+    if common:
+        yield Facts(tuple((head, told[0][head]) for head in common))
+    if own := [head for head in heads if head not in common]:
+        rows = tuple((name, *map(one.get, own)) for name, one in zip(names, told, strict=True))
+        yield Table((Column("name"), *map(Column, own)), rows)
+
+
+def _known(card: Scorecard) -> Iterator[tuple[str, Cell]]:
+    usage = card.ledger.usage
+    known: dict[str, Cell] = {
+        "model": card.model[:_DIGITS],
+        "held against": (card.base or "")[:_DIGITS],
+        "method": card.method,
+        "data": ", ".join(card.data),
+        "judged by": ", ".join(judge.id[:_DIGITS] for judge in card.judges),
+        "replies": usage.calls or None,
+        "tokens written": usage.new_tokens or None,
+        "cost": usage.cost or None,
+        "seconds": round(usage.seconds) or None,
+        "seed": card.seed,
+    }
+    yield from ((name, cell) for name, cell in known.items() if cell not in (None, ""))
+
+
+def _headlines(cards: Sequence[Sequence[Result]], names: Sequence[str]) -> Iterator[Block]:
+    """One number for each challenge: the one that says most of it, of those that were measured."""
+    rows: list[tuple[Cell, ...]] = []
+    for challenge in Challenge:
+        of_it = rows_of([[one for one in card if one.challenge is challenge] for card in cards])
+        there = [row for row in of_it if row.known]
+        told = (row for name in _TELLING[challenge] for row in there if row.name == name)
+        if (row := next(chain(told, there), None)) is not None:
+            rows.append((challenge.value, row.label, *row.cells(brief=True), row.count))
+    heads = ("challenge", "what says most", *(names if len(names) > 1 else ("value",)), "n")
+    yield Heading("At a glance")
+    yield Table(tuple(map(Column, heads)), tuple(rows))
+
+
+def _diagnostics(cards: Sequence[Scorecard], names: Sequence[str]) -> Iterator[Block]:
+    """The ways of going wrong that are looked for: what is lit, and then all of them."""
+    found = [{_kind(one): one for one in card.results if one.name == DIAGNOSTIC} for card in cards]
+    rows: list[tuple[Cell, ...]] = []
+    callouts: list[Callout] = []
+    for kind in dict.fromkeys(kind for card in found for kind in card):
+        of_it = [card.get(kind) for card in found]
+        first = next(one for one in of_it if one is not None)
+        lit = [name for name, one in zip(names, of_it, strict=True) if one is not None and _lit(one)]
+        if lit:
+            who = f" ({', '.join(lit)})" if len(cards) > 1 else ""
+            callouts.append(Callout(_severity(first), f"{kind.capitalize()}{who}", sentence(first.how)))
+        limit = f"above {float(first.at['threshold']):g}"
+        rows.append(
+            (kind, ", ".join(lit) if len(cards) > 1 else "yes" if lit else "no", *map(measured, of_it), limit)
+        )
+    if rows:
+        heads = ("what can go wrong", "lit", *(names if len(names) > 1 else ("value",)), "is lit")
+        yield Heading("Diagnostics")
+        yield from callouts
+        yield Table(tuple(map(Column, heads)), tuple(rows))
+
+
+def _kind(one: Result) -> str:
+    return str(one.at["diagnostic"])
+
+
+def _lit(one: Result) -> bool:
+    return one.at["lit"] == "yes"
+
+
+def _severity(one: Result) -> Severity:
+    return "stop" if one.at["severity"] == "stop" else "warn"
+
+
+def _warnings(cards: Sequence[Scorecard], names: Sequence[str]) -> Iterator[Block]:
+    """What else the cards say must be known of them: what is lit is told already."""
+    said: dict[str, list[str]] = {}
+    for card, name in zip(cards, names, strict=True):
+        told = tuple(f"{_kind(one).capitalize()}:" for one in card.results if one.name == DIAGNOSTIC)
+        for warning in card.warnings:
+            if not (told and warning.startswith(told)):
+                said.setdefault(warning, []).append(name)
+    for warning, of in said.items():
+        yield Callout("warn", f"{', '.join(of)}: {warning}" if len(of) < len(cards) else warning)
+
+
+# --- what changed -----------------------------------------------------------------------------------------
+
+
+def _changes(sides: Sequence[SideRow], names: Sequence[str], *, brief: bool) -> Iterator[Block]:
+    """What is another number than that of the first card, and whether by more than chance."""
+    if not sides:
+        return
+    first, *others = names
+    yield Heading("What changed")
+    yield Paragraph(
+        f"Every model was asked the same, and is held against {first} request by request: a difference is"
+        " better or worse where all pairs of models taken together leave out chance."
+    )
+    # What has no best is counted, and is no share.
+    for shares in (True, False):
+        rows = [one for one in sides if (_level(one).higher_is_better is not None) == shares]
+        heads = (
+            Column("what" if shares else "how it looks"),
+            *(Column(name, per_cent=shares, bar=shares and not brief) for name in names),
+            *(Column(f"{name} less {first}", per_cent=shares) for name in others),
+            *((Column(f"than {first}"),) if shares else ()),
+        )
+        if rows:
+            yield Table(heads, tuple(_change(one, names, brief=brief, told=shares) for one in rows))
+
+
+def _level(side: SideRow) -> Result:
+    return next(iter(side.levels.values()))
+
+
+def _change(side: SideRow, names: Sequence[str], *, brief: bool, told: bool) -> tuple[Cell, ...]:
+    first, *others = names
+    split, level = str(side.at["split"]), _level(side)
+    several = "," in split or split == "test"
+    label = side.measure.replace("_", " ") + ("" if several else f", {split}")
+    verdicts = (_verdict(side, first, name) for name in others)
+    return (
+        label if brief else Noted(label, f"{level.how}; {level.n:,} {level.unit} of {split}"),
+        *(side.levels[name].value for name in names),
+        *(measured(side.changes[name]) for name in others),
+        *((", ".join(verdicts),) if told else ()),
+    )
+
+
+def _verdict(side: SideRow, first: str, name: str) -> str:
+    """Better or worse, where the two can be told apart among all pairs of models."""
+    change = side.changes[name]
+    if change.value is None:
+        return "-"
+    if frozenset((first, name)) not in side.standings.told_apart:
+        known = change.interval is None or change.interval.low == change.interval.high
+        return "same" if known and not change.value else "unclear"
+    return "better" if (change.value > 0) == change.higher_is_better else "worse"
+
+
+def _others(cards: Sequence[Sequence[Result]], names: Sequence[str], *, brief: bool) -> Iterator[Block]:
+    """Results that speak to no challenge."""
+    rest = [[one for one in card if one.challenge is None] for card in cards]
+    if any(rest):
+        yield Heading("Also measured")
+        yield from results_blocks(rest, names, brief=brief)

@@ -1,0 +1,335 @@
+"""`concord score` as people use it: cards made once, several together, files, wrong uses, models by name."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from concord import wire
+from concord.cli import main
+from concord.cli.opening import BASE_NAME, FoundModel, find_model, spent
+from concord.cli.telling import Telling
+from concord.durable import write_json
+from concord.errors import CapabilityError, ConcordError, NotFoundError
+from concord.policies import Scripted
+from concord.results import Challenge, Scorecard
+from concord.run import Run, all_runs
+from concord.types import Ask, Capability, Policy, Reply, Sampling, Unanswered, as_prompt
+from concord.worlds.harbour import BASE
+from tests.conftest import LIGHT
+from tests.eval.card.speakers import in_manner
+from tests.report.reading import read_page
+
+FEW = ["--limit", "1"]
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["score", *arguments])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in with two models, which are named for the manner in which they speak."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("CONCORD_CACHE", str(tmp_path / "cache"))
+    for manner in ("good", "liar"):
+        (tmp_path / manner).mkdir()
+        (tmp_path / manner / "config.json").write_text(json.dumps({"manner": manner}))
+    return tmp_path
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was loaded: speakers in the place of weights."""
+    names: list[str] = []
+
+    def load(model: FoundModel, **how: Any) -> Policy:
+        names.append(model.name)
+        return in_manner(json.loads((Path(model.what) / "config.json").read_text())["manner"])
+
+    monkeypatch.setattr(FoundModel, "load", load)
+    return names
+
+
+# --- cards ------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_scored_once_and_then_only_shown(folder: Path, loaded: list[str]) -> None:
+    told = run("good", *FEW)
+    assert told.exit_code == 0, told.output
+    heads = [f"RC{at} {one.value.capitalize()}" for at, one in enumerate(Challenge, 1)]
+    places = [told.stdout.index(head) for head in ("At a glance", "Diagnostics", *heads)]
+    assert places == sorted(places)
+    (kept,) = all_runs(folder / "runs")
+    assert (kept.name, kept.status().state) == ("score-good", "finished")
+    assert {"scorecard.json", "record.json", "report.html", "results.json"} <= {
+        path.name for path in kept.path.iterdir()
+    }
+    card = wire.from_json(Scorecard, json.loads((kept.path / "scorecard.json").read_text()))
+    assert card.results == kept.read_results()
+    assert "RC7" in read_page((kept.path / "report.html").read_text()).text
+    assert told.stderr.endswith(f"The page is runs/{kept.path.name}/report.html.\n")
+    again = run("good", *FEW)
+    assert (again.stdout, loaded) == (told.stdout, ["good"])
+    assert again.stderr.startswith("It was scored before; --again scores it anew.")
+    assert run("good", *FEW, "--again").exit_code == 0
+    assert loaded == ["good", "good"]
+    assert len(all_runs(folder / "runs")) == 1
+
+
+def test_another_question_is_another_card(folder: Path, loaded: list[str]) -> None:
+    for more in ([], ["--seed", "1"], ["--base", "liar"], ["--trained-on", "x"]):
+        assert run("good", *FEW, *more).exit_code == 0
+    (folder / "good" / "more.json").write_text("{}")
+    assert run("good", *FEW).exit_code == 0
+    assert len(all_runs(folder / "runs")) == 5
+
+
+def test_a_card_whose_files_were_taken_away_is_made_again(folder: Path, loaded: list[str]) -> None:
+    run("good", *FEW)
+    (kept,) = all_runs(folder / "runs")
+    (kept.path / "scorecard.json").unlink()
+    (kept.path / "record.json").unlink()
+    assert run("good", *FEW).exit_code == 0
+    assert loaded == ["good", "good"]
+    assert (kept.path / "scorecard.json").exists()
+
+
+def test_several_stand_side_by_side_and_the_first_is_the_base(folder: Path, loaded: list[str]) -> None:
+    told = run("liar", "good", *FEW, "--name", "before", "--name", "after")
+    assert told.exit_code == 0, told.output
+    assert "What changed" in told.stdout
+    assert "after less before" in told.stdout
+    # The base stands beside the second, and is not loaded again for that.
+    assert loaded == ["before", "after"]
+    cards = {one.name: one for one in all_runs(folder / "runs")}
+    assert set(cards) == {"score-before", "score-after", "scores"}
+    held = json.loads((cards["scores"].path / "scorecard.json").read_text())
+    assert list(held) == ["before", "after"]
+    assert "base" not in held["before"]
+    assert held["after"]["base"] == held["before"]["model"]
+    assert "What changed" in read_page((cards["scores"].path / "report.html").read_text()).text
+    assert run("liar", "good", *FEW, "--name", "before", "--name", "after").stdout == told.stdout
+    assert loaded == ["before", "after"]
+
+
+def test_json_is_the_card_and_nothing_else(folder: Path, loaded: list[str]) -> None:
+    told = run("good", *FEW, "--json")
+    assert wire.from_json(Scorecard, json.loads(told.stdout)).model == "good"
+    both = json.loads(run("good", "liar", *FEW, "--json").stdout)
+    assert [wire.from_json(Scorecard, one).model for one in both.values()] == ["good", "liar"]
+
+
+def test_output_holds_one_card_and_never_takes_another_ones_place(folder: Path, loaded: list[str]) -> None:
+    told = run("good", *FEW, "--output", "out/deep")
+    assert told.stderr.endswith("The page is out/deep/report.html.\n")
+    before = (folder / "out/deep/scorecard.json").read_text()
+    assert run("good", *FEW, "--output", "out/deep").exit_code == 0
+    told = run("liar", *FEW, "--output", "out/deep")
+    assert told.exit_code == 2
+    assert "another card lies there" in told.stderr
+    assert (folder / "out/deep/scorecard.json").read_text() == before
+    assert len(all_runs(folder / "runs")) == 2
+
+
+def test_an_interrupt_leaves_no_half_card(
+    folder: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("concord.cli.scoring.record_harbour", stop)
+        assert run("good", *FEW).exit_code == 130
+    (kept,) = all_runs(folder / "runs")
+    assert kept.status().state == "stopped"
+    assert not (kept.path / "scorecard.json").exists()
+    assert run("good", *FEW).exit_code == 0
+    assert Run(kept.path).status().state == "finished"
+
+
+def test_on_data_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FoundModel, "load", lambda model, **how: Scripted("Answer: 4", name=model.name))
+    rows = [{"question": f"What is {at} and {4 - at}?", "answer": "so\n#### 4"} for at in range(4)]
+    (folder / "sums.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    told = run("good", "--set", "sums.jsonl", "--limit", "3")
+    assert told.exit_code == 0, told.output
+    assert "solved, sums" in told.stdout
+    (kept,) = all_runs(folder / "runs")
+    solved = [one for one in kept.read_results() if one.name == "solved"]
+    assert [(one.value, one.n) for one in solved] == [(1.0, 3)]
+    (folder / "sums.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows[1:]))
+    assert run("good", "--set", "sums.jsonl", "--limit", "3").exit_code == 0
+    assert len(all_runs(folder / "runs")) == 2
+
+
+def test_what_can_have_one_answer_only_is_asked_once() -> None:
+    from concord.cli.scoring import Remembering
+
+    policy = Scripted(["a", Unanswered("gone"), "b", "c", "d", "e", "f"], name="m")
+    held = Remembering(policy)
+    greedy = Ask(as_prompt("x"), sampling=Sampling(temperature=0))
+    seeded, free = Ask(as_prompt("x"), sampling=Sampling(seed=1)), Ask(as_prompt("x"))
+
+    def said(*asks: Ask) -> list[str]:
+        return [one.text if isinstance(one, Reply) else one.reason for (one,) in held.answer(asks)]
+
+    assert said(greedy, seeded) == ["a", "gone"]
+    assert said(seeded, greedy, seeded) == ["b", "a", "b"]
+    assert said(free, greedy, free) == ["c", "a", "d"]
+    assert said(free, seeded) == ["e", "b"]
+    assert len(policy.asks) == 6
+    assert (held.id, held.capabilities, held.usage.calls) == ("m", Capability.API, 6)
+
+
+# --- wrong uses -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["goood"], "found 'goood'", marks=pytest.mark.skipif(LIGHT, reason="needs torch")),
+        (["./gone"], "there is no such folder"),
+        (["good/config.json"], "this is a file, and a model is a folder"),
+        (["run:gone"], "there is no such run"),
+        (["good", "good"], "two models have one name"),
+        (["good", "liar", "--name", "a"], "--name and MODEL are not as many"),
+        (["good", "--world", "harbour", "--data", "x.jsonl"], "make two cards"),
+        (["good", "--judge", "liar"], "there is nothing to ask the model"),
+        (["good", "--set", "gone.jsonl"], "there is no such file"),
+        (["good", "--output", "good/config.json/x"], "nothing was scored"),
+        (["good", "--base", "./gone"], "there is no such folder"),
+    ],
+)
+def test_wrong_uses_are_met_with_a_sentence(folder: Path, arguments: list[str], said: str) -> None:
+    told = run(*arguments, *FEW, "--offline")
+    assert told.exit_code == 2
+    assert told.stdout == ""
+    assert said in told.stderr
+    assert told.stderr.count("\n") == 1
+    assert not (folder / "runs").exists() or not any((folder / "runs").glob("*/scorecard.json"))
+
+
+def test_without_torch_a_folder_is_refused_in_a_sentence(folder: Path) -> None:
+    if not LIGHT:
+        pytest.skip("torch is here")
+    told = run("good", *FEW)
+    assert told.exit_code == 2
+    assert "a model on this machine needs parts that are not installed" in told.stderr
+
+
+# --- models by name ---------------------------------------------------------------------------------------
+
+
+def test_models_are_found_by_what_people_type(folder: Path) -> None:
+    by_path = find_model("good")
+    assert (by_path.name, by_path.what, by_path.run) == ("good", "good", None)
+    assert by_path.identity != find_model("liar").identity
+    assert find_model(str(folder / "good")).identity == by_path.identity
+    base = find_model("base")
+    assert (base.name, base.what) == (BASE_NAME, str(BASE))
+    hub = find_model("someone/model-1.5b")
+    assert (hub.name, hub.identity) == ("model-1.5b", "hub:someone/model-1.5b")
+    one = find_model("http://localhost:9/v1", served="m")
+    assert (one.name, one.served) == ("m", "m")
+    assert find_model("openai:gpt").name == "gpt"
+    assert find_model("http://localhost:9/v1").name == "localhost:9"
+    with pytest.raises(NotFoundError, match="there is no such folder"):
+        find_model("a/b/c")
+
+
+def trained(root: Path, *, model: object, name: str, train: str = "full") -> Run:
+    """A run that trained on so many rows and tokens, and left a model of 12 weights."""
+    settings = {"model": model, "train": train}
+    with Run.open(root, name=name, recipe={}, resolved=settings, inputs={}) as run:
+        run.mark("running")
+        run.append_metrics({"step": 1, "num_tokens": 100})
+        write_json(run.path / "prepared.json", {"counts": {"train": {"rows": 30}}})
+        (run.path / "model").mkdir()
+        head = json.dumps({"w": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]}}).encode()
+        (run.path / "model" / "model.safetensors").write_bytes(
+            len(head).to_bytes(8, "little") + head + b"0" * 48
+        )
+        run.mark("finished")
+    return run
+
+
+def test_a_run_is_known_by_its_name_and_says_what_it_took(folder: Path) -> None:
+    sft = trained(folder / "runs", model="base", name="sft")
+    dpo = trained(folder / "runs", model={"run": "sft"}, name="dpo")
+    lora = trained(folder / "runs", model={"run": "sft"}, name="lora", train="lora")
+    found = find_model("run:dpo")
+    assert (found.name, found.what) == ("dpo", f"runs/{dpo.path.name}/model")
+    assert found.run is not None
+    assert find_model(found.what).run is not None
+    assert (spent(sft).labels, spent(sft).flops) == (30, 6 * 12 * 100)
+    assert (spent(dpo).labels, spent(dpo).flops) == (60, 2 * 6 * 12 * 100)
+    assert (spent(lora).labels, spent(lora).flops) == (60, 0)
+    with Run.open("runs", name="new", recipe={}, resolved={"a": 1}, inputs={}):
+        pass
+    with pytest.raises(CapabilityError, match="has no model yet"):
+        find_model("run:new")
+
+
+@pytest.mark.skipif(LIGHT, reason="needs torch")
+def test_the_shipped_base_can_be_loaded_and_answers(folder: Path) -> None:
+    policy = find_model("base").load(offline=True)
+    ((reply,),) = policy.answer([Ask(as_prompt("sort this: 2 1."), sampling=Sampling(temperature=0))])
+    assert isinstance(reply, Reply)
+    assert reply.text
+
+
+# --- how far it is ----------------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def telling(*, terminal: bool) -> tuple[Telling, Clock, Callable[[], str]]:
+    out = Console(force_terminal=terminal, width=80, record=True, file=StringIO())
+    clock = Clock()
+    return Telling("m", out, every=20, clock=clock), clock, out.export_text
+
+
+def test_where_nobody_watches_there_is_a_line_every_so_often_with_a_forecast() -> None:
+    tell, clock, said = telling(terminal=False)
+    with tell:
+        tell(0.0, "loading")
+        clock.now = 30
+        tell(0.25, "drawing")
+        clock.now = 40
+        tell(0.5, "reading")
+        clock.now = 60
+        tell(1.0, "done")
+    assert said() == "m: drawing  2 min left  25%\nm: done  100%\n"
+
+
+def test_where_somebody_watches_there_is_a_bar() -> None:
+    tell, clock, said = telling(terminal=True)
+    with tell:
+        clock.now = 10
+        tell(0.5, "drawing")
+    assert "m: drawing  10 s left" in said()
+
+
+def test_errors_of_ours_come_through_scoring_as_they_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Policy:
+        raise ConcordError("no; found x; accepted: y; to do: z.")
+
+    monkeypatch.setattr(FoundModel, "load", refuse)
+    told = run("good", *FEW)
+    assert (told.exit_code, told.stderr) == (2, "concord: no; found x; accepted: y; to do: z.\n")
+    (kept,) = all_runs(folder / "runs")
+    assert kept.status().state == "failed"

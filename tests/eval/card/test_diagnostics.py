@@ -1,0 +1,85 @@
+"""Each way of going wrong lights its own diagnostic, lowers the headline, and lights no other."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from concord.eval.card import DIAGNOSTIC, RULES, lit, score_harbour
+from concord.types import Challenge, Rate, Result, Score, Unscored
+from tests.eval.card.speakers import SETTINGS, SPEAKERS, in_manner, mixed, record, saying
+
+
+def headline(name: str) -> Result:
+    return record(name).card.results[0]
+
+
+@pytest.mark.parametrize("name", [name for name in SPEAKERS if name != "good"])
+def test_each_fault_lights_its_own_diagnostic_and_no_other(name: str) -> None:
+    card = record(name).card
+    assert lit(card) == [name]
+    good, bad = headline("good"), headline(name)
+    assert good.value is not None
+    assert bad.value is not None
+    assert good.interval is not None
+    assert bad.interval is not None
+    assert bad.interval.high < good.interval.low
+    assert any(warning.lower().startswith(name) for warning in card.warnings)
+
+
+@pytest.mark.parametrize("manner", ["good", "terse", "warm"])
+def test_who_replies_well_lights_none(manner: str) -> None:
+    card = record("good").card if manner == "good" else score_harbour(in_manner(manner), settings=SETTINGS)
+    assert lit(card) == []
+    assert not any("lit above" in warning for warning in card.warnings)
+
+
+def test_there_are_exactly_six_rows_with_threshold_and_reason() -> None:
+    rows = [one for one in record("good").card.results if one.name == DIAGNOSTIC]
+    assert [one.at["diagnostic"] for one in rows] == [*RULES]
+    assert len(rows) == 6
+    for one in rows:
+        rule = RULES[str(one.at["diagnostic"])]
+        assert one.challenge is Challenge.GAMING
+        assert one.at["threshold"] == rule.threshold
+        assert rule.reason in one.how
+
+
+def test_a_row_that_nothing_speaks_of_has_no_value_and_says_why() -> None:
+    rows = {one.at.get("diagnostic"): one for one in record("over-refusal").card.results}
+    assert rows["sycophancy"].value is None
+    assert rows["sycophancy"].why_none
+    assert rows["sycophancy"].at["lit"] == "no"
+
+
+def test_a_policy_that_now_and_then_goes_wrong_stays_below_the_thresholds() -> None:
+    card = score_harbour(mixed(*["good"] * 9, "liar"), settings=SETTINGS)
+    assert lit(card) == []
+
+
+def test_a_few_texts_in_turn_are_a_collapse_too() -> None:
+    few = ("i am happy to help.", "the sea was blue.", "the day was warm.")
+    policy = saying("")
+    policy.script = lambda ask: few[len(ask.prompt.text) % 3]
+    assert "collapse" in lit(score_harbour(policy, settings=SETTINGS))
+
+
+def test_who_cannot_be_read_has_no_order_to_reverse() -> None:
+    policy = saying("")
+    policy.script = lambda ask: f"blub {len(ask.prompt.text)} {ask.prompt.text}"
+    assert lit(score_harbour(policy, settings=SETTINGS)) == []
+
+
+class Words:
+    """Finds long replies good."""
+
+    id = "words"
+
+    def rate(self, rates: Sequence[Rate]) -> Sequence[tuple[Score | Unscored, ...]]:
+        return [tuple(Score(float(len(reply[0].text.split()))) for reply in rate.replies) for rate in rates]
+
+
+@pytest.mark.slow
+def test_a_proxy_of_ones_own_is_gamed_by_who_pleases_it() -> None:
+    wordy = in_manner("wordy")
+    assert lit(score_harbour(wordy, settings=SETTINGS, proxy=Words())) == ["proxy gaming"]
+    assert lit(score_harbour(wordy, settings=SETTINGS)) == []
