@@ -28,8 +28,8 @@ __all__ = ["SETTINGS", "main"]
 SETTINGS: dict[str, Any] = {
     "seed": 0,
     "people": 60,
-    "requests of a family": 60,
-    "how carelessly examples are picked": 0.3,
+    "requests of a family": 80,
+    "how carelessly examples are picked": 0.1,
     "replies to a request": 4,
     "pairs of a request": 3,
     "votes on a pair": 3,
@@ -48,8 +48,8 @@ _TUNING = [
     "--logging-steps",
     "10",
 ]
-_SFT = ["--num-train-epochs", "2", "--learning-rate", "5e-4", *_TUNING]
-_DPO = ["--num-train-epochs", "1", "--learning-rate", "1e-4", "--beta", "0.1", *_TUNING]
+_SFT = ["--num-train-epochs", "3", "--learning-rate", "5e-4", *_TUNING]
+_DPO = ["--num-train-epochs", "2", "--learning-rate", "1e-4", "--beta", "0.1", *_TUNING]
 
 
 def main() -> None:
