@@ -622,6 +622,12 @@ def test_an_objective_of_a_user_s_own_is_checked() -> None:
         ob.check_objective(on_floats)
 
 
+@pytest.mark.parametrize("text", ["lambda x, y: x", "lambda: 0", "lambda *, x: x", "dict"])
+def test_an_objective_that_says_nothing_of_itself_is_refused(text: str) -> None:
+    with pytest.raises(RecipeError, match="accepted: "):
+        ob.check_objective(eval(text))
+
+
 @pytest.mark.parametrize("entry", [e for e in load() if e.kind == "objective"], ids=lambda e: e.name)
 def test_the_inputs_of_the_examples_fit(entry: Any) -> None:
     record, inputs, _ = make(getattr(ob, entry.name), optional=True)

@@ -312,6 +312,11 @@ def test_of_a_users_function_what_is_wrong_is_said_then(settings: dict[str, Any]
     assert "accepted: a number, a text, true or false" in refused("my:loss", beta=[1])
 
 
+def test_a_users_knob_is_not_called_as_a_setting_is() -> None:
+    with pytest.raises(RecipeError, match="a knob of my:loss has the name of a setting; found 'seed'"):
+        informed(read("my:loss"), needs="pairs", inputs=(), knobs={"seed": 0.1})
+
+
 def test_a_users_knob_without_a_default_must_be_given() -> None:
     from inspect import Parameter
 

@@ -132,6 +132,11 @@ def test_a_rehearsal_makes_no_weights_and_draws_no_chance() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_an_adapter_on_layers_that_are_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match="no layer of this name to adapt; found 'nosuch'"):
+        skeleton(CONFIG, lora=Lora(target_modules=["nosuch"]))()
+
+
 def test_checkpoints_keep_less_and_adapters_train_less() -> None:
     whole, again, lora = (
         rehearse(skeleton(CONFIG, lora=adapter), lines(3), Way(checkpointing=checkpointing))

@@ -1,21 +1,23 @@
 """Every recipe is carried out, and leaves what it says it leaves."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from concord import run as run_module
 from concord.engine import LocalPolicy
-from concord.errors import CapabilityError, InputError, RunError
+from concord.errors import CapabilityError, InputError, NotFoundError, RunError
 from concord.recipes import offline_methods, read_recipe
 from concord.run import Run
 from concord.train import Loop, Ranks, Rows, assembling, building, hooks, planning, train, training
@@ -355,6 +357,12 @@ def test_samples_say_whether_their_prompts_are_held_out(
     assert kept["held_out"] is bool(eval_share)
 
 
+def test_a_run_that_was_never_begun_is_not_gone_on_with(place: Path, tmp_path: Path) -> None:
+    train(asked("sft", place, tmp_path))
+    with pytest.raises(NotFoundError, match=r"found sft-\w+, which differs in learning_rate, stop_token;"):
+        train(asked("sft", place, tmp_path, learning_rate=1e-4, stop_token=["<|im_end|>"]), resume=True)
+
+
 def test_a_finished_run_is_not_done_again(place: Path, tmp_path: Path) -> None:
     first = train(asked("sft", place, tmp_path))
     heard = Heard()
@@ -506,6 +514,37 @@ def test_what_is_missing_is_said(place: Path, tmp_path: Path) -> None:
         train(asked("sft", place, tmp_path, model={"run": "sft"}))
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"device": "abacus"}, "the device cannot be used; found 'abacus'"),
+        ({"chat_template": "none.jinja"}, "the chat template none.jinja cannot be read"),
+        ({"eval_share": 0.999}, "every row is held out, and none is left to train on"),
+    ],
+)
+def test_what_cannot_be_is_said(settings: dict[str, Any], told: str, place: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        train(asked("dpo", place, tmp_path, **settings))
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("config", [{}, {"model_type": "nosuch"}])
+def test_a_model_of_no_known_kind_is_refused(config: dict[str, str], place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "model", tmp_path / "odd")
+    (tmp_path / "odd" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="the configuration of a model could not be read"):
+        train(asked("dpo", place, tmp_path, model=str(tmp_path / "odd")))
+
+
+def test_weights_that_are_no_numbers_are_named(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "model", tmp_path / "odd")
+    weights = load_file(tmp_path / "odd" / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, tmp_path / "odd" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"a weight that is no number; found model\.norm\.weight"):
+        train(asked("dpo", place, tmp_path, model=str(tmp_path / "odd")))
+
+
 OWN = """
 from torch.nn.functional import logsigmoid
 from concord.tensors import PerPair, ReferencedPairs
@@ -533,6 +572,29 @@ def test_a_function_of_ones_own_is_an_objective(
     heard = Heard()
     train(read_recipe({"method": "own_losses:mine", "beta": 0.3, **data, **short}), watch=heard)
     assert heard.rows[0]["loss"] == pytest.approx(0.6931, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("def mine(:", "cannot be imported (SyntaxError: "),
+        ("raise SystemExit(3)", "cannot be imported (SystemExit: 3)"),
+        ("def mine(pairs): return pairs", "the first parameter of mine is no record"),
+        (OWN.replace("pairs.margin)", "pairs.margin).mean()"), "a tensor of shape () for 3"),
+        (OWN.replace("return ", "return None and "), "found NoneType"),
+        (OWN.replace("pairs.margin)", "pairs.margin.detach())"), "losses without a gradient"),
+    ],
+)
+def test_a_function_of_ones_own_that_is_none_is_refused(
+    module: str, told: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"wrong_{sha256(told.encode()).hexdigest()}"
+    (tmp_path / f"{name}.py").write_text(module.replace("\\", ""))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = {"data": str(place / "pairs.jsonl"), "model": str(place / "model"), "runs": str(tmp_path / "runs")}
+    with pytest.raises(InputError) as caught:
+        train(read_recipe({"method": f"{name}:mine", "max_steps": 2, "batch_size": 3, "samples": 0, **data}))
+    assert told in str(caught.value)
 
 
 HELD = """

@@ -27,7 +27,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin, get_t
 from torch import Tensor
 
 from concord import tensors
-from concord.errors import NOTHING, RecipeError, explain, nearest
+from concord.errors import NOTHING, RecipeError, Said, explain, nearest
 from concord.tensors import Record, RunningMean
 
 __all__ = [
@@ -163,8 +163,8 @@ def describe(function: Callable[..., Any]) -> Card:
     hints = get_type_hints(function)
     first, *keywords = inspect.signature(function).parameters.values()
     summary, equation, notes = _read_docstring(inspect.getdoc(function) or "")
-    record = hints[first.name]
-    inputs = [p for p in keywords if _is_input(hints[p.name]) and p.name not in bound]
+    record = hints.get(first.name)
+    inputs = [p for p in keywords if _is_input(hints.get(p.name)) and p.name not in bound]
     return Card(
         name=function.__name__,
         summary=summary,
@@ -173,7 +173,7 @@ def describe(function: Callable[..., Any]) -> Card:
         record=record,
         inputs=tuple(p.name for p in inputs),
         optional=tuple(p.name for p in inputs if p.default is not p.empty),
-        knobs={p.name: p.default for p in keywords if not _is_input(hints[p.name])} | bound,
+        knobs={p.name: p.default for p in keywords if not _is_input(hints.get(p.name))} | bound,
         coupled=getattr(function, "coupled", False),
         per_token=getattr(function, "per_token", False),
         notes=notes,
@@ -185,7 +185,12 @@ def check_objective(objective: Callable[..., Any]) -> Card:
 
     Also for objectives of a user's own, named as `package.module:function`.
     """
-    card = describe(objective)
+    try:
+        card = describe(objective)
+    except (AttributeError, NameError, TypeError, ValueError) as error:
+        wrong, do = "an objective has no signature that can be read", "write it with def, and annotate it"
+        accepted = "a function whose first parameter is a record"
+        raise RecipeError(explain(wrong, found=Said(str(error)), accepted=accepted, do=do)) from error
     if card.needs == "values":
         kinds = ", ".join(sorted(kind.__name__ for kind in NEEDS))
         raise RecipeError(

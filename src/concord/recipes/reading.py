@@ -80,6 +80,9 @@ def informed(recipe: Recipe, *, needs: str, inputs: Iterable[str], knobs: Mappin
         inputs=dict.fromkeys(inputs, ""),
         knobs={name: knob_of(default) for name, default in knobs.items()},
     )
+    if taken := sorted(set(wants.knobs) & setting_names().keys()):
+        wrong, accepted = f"a knob of {recipe.method} has the name of a setting", "names of its own"
+        raise RecipeError(explain(wrong, found=taken[0], accepted=accepted, do="call the keyword otherwise"))
     _check_names(recipe.objective_knobs, wants, "")
     settings = {name: getattr(recipe, name) for name in setting_names()} | dict(recipe.objective_knobs)
     return _checked(settings, recipe.given, alone(wants)).model_copy(update={"text": recipe.text})

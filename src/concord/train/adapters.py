@@ -30,6 +30,7 @@ __all__ = [
     "Quant",
     "add_lora",
     "adds_nothing",
+    "check_targets",
     "describe",
     "merged",
     "quantise",
@@ -91,7 +92,7 @@ def add_lora(model: Any, settings: Lora | None = None, *, seed: int = 0) -> Any:
         _check_continued(model, settings)
         return model
     asked = settings or Lora()
-    _check_targets(model, asked)
+    check_targets(model, asked)
     from peft import LoraConfig, get_peft_model
 
     alpha: Any = int(asked.scaled) if asked.scaled.is_integer() else asked.scaled
@@ -188,7 +189,7 @@ def _refuse(wrong: str, found: object, accepted: str, do: str) -> None:
     raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
 
 
-def _check_targets(model: nn.Module, asked: Lora) -> None:
+def check_targets(model: nn.Module, asked: Lora) -> None:
     """Refuse names that are no layers of the model, which peft takes as long as one of them is."""
     if asked.names == ALL_LINEAR:
         return

@@ -13,7 +13,7 @@ from concord.data import Audit, AuditSettings, Limit, Shards, audit
 from concord.engine import Line, LogProbs, Reference, Started, start
 from concord.engine.start import Choice
 from concord.engine.statistics import Teacher
-from concord.errors import CapabilityError, Said, explain
+from concord.errors import CapabilityError, InputError, Said, explain
 from concord.recipes import Recipe, RunRef
 from concord.recipes.checks import check_moving
 from concord.render import Renderer, RenderSettings
@@ -64,7 +64,7 @@ class Material:
 
 def renderer_of(path: str, recipe: Recipe) -> Renderer:
     """What makes tokens of rows, as the recipe has it."""
-    template = Path(recipe.chat_template).read_text(encoding="utf-8") if recipe.chat_template else None
+    template = _template(recipe.chat_template) if recipe.chat_template else None
     settings = RenderSettings(
         template_args=recipe.template_args,
         stop=recipe.stop_token,
@@ -73,6 +73,15 @@ def renderer_of(path: str, recipe: Recipe) -> Renderer:
         train_added=recipe.train_added,
     )
     return Renderer.load(path, settings, offline=recipe.offline, trust_remote_code=recipe.trust_remote_code)
+
+
+def _template(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        wrong, accepted = f"the chat template {path} cannot be read", "a file of text, in UTF-8"
+        found = Said(str(error))
+        raise InputError(explain(wrong, found=found, accepted=accepted, do="name another one")) from error
 
 
 def load_material(

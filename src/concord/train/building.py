@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from concord.engine import LogProbs
+from concord.engine.loading import device_named
 from concord.engine.switch import kernel
 from concord.errors import CapabilityError, RecipeError, Said, explain
 from concord.recipes import Recipe
@@ -76,7 +77,7 @@ class Job:
 def job_of(recipe: Recipe, watch: Watch, ranks: Ranks, stack: ExitStack) -> Job:
     """Import what a recipe names, find its model, and open the store and the tokenizer."""
     recipe, asked = asked_of(recipe)
-    device = device_for(ranks) if recipe.device == "auto" else torch.device(recipe.device)
+    device = device_for(ranks) if recipe.device == "auto" else device_named(recipe.device)
     path = model_path(recipe.model, recipe.runs)
     job = Job(
         recipe=recipe,

@@ -286,6 +286,7 @@ class _Loading:
         if first is None:
             if shared:
                 return self._none_held_out("none can be used")
+            self._require_rest(usable)
             usable.require(name)
             return self._nothing_built(name, usable)
 
@@ -321,6 +322,13 @@ class _Loading:
         cut = f"longer than {limit.max_length:,} tokens, as {stretching.rows:,} rows that are not"
         self.passed[cut] += stretching.cut
         return done
+
+    def _require_rest(self, usable: Usable) -> None:
+        """Refuse a share that takes every row."""
+        if self.settings.eval_share and not usable.read:
+            wrong, found = "every row is held out, and none is left to train on", self.settings.eval_share
+            accepted, do = "an eval_share that leaves some prompts", "lower it, or name eval_data instead"
+            raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
 
     def _nothing_built(self, name: str, usable: Usable) -> None:
         """Refuse data of which nothing could be made."""

@@ -85,8 +85,9 @@ def imported(path: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        wrong, accepted = f"{path} cannot be imported ({error})", "package.module:function"
+    except (Exception, SystemExit) as error:  # whatever the module does when it is run
+        said = f"{type(error).__name__}: {error}"
+        wrong, accepted = f"{path} cannot be imported ({said})", "package.module:function"
         do = "check the name, and that the module can be imported from where you are"
         raise NotFoundError(explain(wrong, found=path, accepted=accepted, do=do)) from error
     if not callable(found):

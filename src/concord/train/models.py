@@ -13,7 +13,7 @@ from concord.engine import LogProbs, Started, load_model, start
 from concord.engine.heads import RewardHead, ScalarHead, StepHead, hidden_size
 from concord.engine.model import causal
 from concord.engine.precision import bfloat16, trainable_in_float32
-from concord.errors import CapabilityError, Said, explain
+from concord.errors import CapabilityError, InputError, Said, explain
 from concord.recipes import Recipe, RunRef
 from concord.run import find_run
 from concord.train.adapters import Lora, add_lora, describe, merged, quantise
@@ -96,9 +96,14 @@ def weighed(path: str) -> int:
 
 def opened(path: str, recipe: Recipe, device: torch.device) -> nn.Module:
     """A model in the precision it is stored in, on a device."""
-    return load_model(
+    model = load_model(
         path, device=str(device), offline=recipe.offline, trust_remote_code=recipe.trust_remote_code
     )
+    for name, weight in model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            wrong, do = f"the model {path} has a weight that is no number", "take a model that is whole"
+            raise InputError(explain(wrong, found=Said(name), accepted="finite weights", do=do))
+    return model
 
 
 def load_trainee(path: str, recipe: Recipe, device: torch.device, sizes: Sizes, *, head: str = "") -> Trainee:

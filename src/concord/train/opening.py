@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from concord import wire
 from concord.errors import NotFoundError, RecipeError, Said, explain
 from concord.manifest import build_manifest, hash_file, hash_tree, manifest_differences
 from concord.recipes import Recipe
@@ -86,7 +85,7 @@ def _check_begun(recipe: Recipe, identity: str) -> None:
     runs = [run for run in all_runs(recipe.runs) if run.name == name_of(recipe)]
     if any(run.id == identity for run in runs):
         return
-    here: Any = wire.to_json(recipe.identity)
+    here = recipe.identity
     near = [(sorted(key for key in here if run.resolved.get(key) != here[key]), run) for run in runs]
     differing, run = min(near, key=lambda one: len(one[0]), default=([], None))
     what = ", ".join(differing) or "the files it reads"

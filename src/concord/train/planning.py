@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from concord.data.shards import Lengths
 from concord.engine import adapted
 from concord.engine.guards import objections
+from concord.engine.loading import explained
 from concord.engine.logprobs import Kind
 from concord.errors import CapabilityError
 from concord.recipes import Recipe
@@ -156,8 +157,9 @@ def _costs(config: Any, recipe: Recipe, name: str, lengths: Lengths, way: Way) -
 def _config(path: str, recipe: Recipe) -> Any:
     """The configuration of a model; of an adapter, of the model it is for."""
     home = adapted(path, offline=recipe.offline) or path
-    here = recipe.offline or Path(home).is_dir()
-    return AutoConfig.from_pretrained(home, local_files_only=here, trust_remote_code=recipe.trust_remote_code)
+    here, code = recipe.offline or Path(home).is_dir(), recipe.trust_remote_code
+    with explained("the configuration of a model could not be read", home):
+        return AutoConfig.from_pretrained(home, local_files_only=here, trust_remote_code=code)
 
 
 def layout_of(recipe: Recipe, path: str, longest: int) -> Kind:
@@ -165,9 +167,9 @@ def layout_of(recipe: Recipe, path: str, longest: int) -> Kind:
     if recipe.layout != "auto":
         return recipe.layout
     config = _config(path, recipe)
-    with torch.device("meta"):
+    with torch.device("meta"), explained("no causal language model can be made of its configuration", path):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=recipe.trust_remote_code)
-        return "rows" if list(objections(model, longest=longest)) else "forest"
+    return "rows" if list(objections(model, longest=longest)) else "forest"
 
 
 def all_work(work: Work, lengths: Lengths, stretch: Stretch, loop: Loop) -> Work:

@@ -27,7 +27,7 @@ from concord.engine.logprobs import Kind, Layout
 from concord.engine.model import Head, causal
 from concord.engine.precision import still, trainable_in_float32
 from concord.engine.rows import stack
-from concord.train.adapters import Lora
+from concord.train.adapters import Lora, check_targets
 
 __all__ = ["Precision", "Rehearsed", "Way", "adapter_over", "rehearse", "skeleton"]
 
@@ -134,6 +134,7 @@ def adapter_over(model: Any, lora: Lora) -> nn.Module:
     """
     from peft import LoraConfig, get_peft_model
 
+    check_targets(model, lora)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return get_peft_model(model, LoraConfig(r=lora.r, target_modules=lora.names, task_type="CAUSAL_LM"))

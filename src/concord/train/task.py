@@ -173,9 +173,27 @@ class Task:
             found = self.objective(record, **inputs, **({"state": state} if self.stateful else {}))
         if isinstance(found, tuple):
             found, state = found
+        self._check_losses(found, len(record.owner) if isinstance(record, Flat) else len(record))
         given = self._for_reduction(record, what)
         share = self.weight * self.reduction(found, **given, total=total.to(found.device))
         return share, self._measured(record, inputs), state
+
+    def _check_losses(self, found: Any, rows: int) -> None:
+        """Refuse what is no loss of each row: a reduction would take a mean for a single one."""
+        if not isinstance(found, Tensor):
+            said = type(found).__name__
+        elif found.shape != (rows,):
+            said = f"a tensor of shape {tuple(found.shape)} for {rows:,}"
+        elif torch.is_grad_enabled() and not found.requires_grad:
+            said = "losses without a gradient"
+        else:
+            return
+        wrong = f"{self.card.name} does not return a loss for each pair, reply, row or token"
+        accepted, do = (
+            "losses of its record, not reduced",
+            "return them before any mean, and do not detach them",
+        )
+        raise RecipeError(explain(wrong, found=Said(said), accepted=accepted, do=do))
 
     def _inputs(self, what: Knowledge) -> dict[str, Any]:
         """The inputs of the objective, those left out of which nothing is known."""

@@ -367,7 +367,8 @@ def _sound(threshold: object) -> None:
 def _cut(item: Item, values: Sequence[float], threshold: float | None) -> float:
     """The threshold, which has to be given."""
     if threshold is None:
-        wrong, do = f"{_at(item)}scores become labels only by a threshold", "give threshold=..."
+        wrong = f"{_at(item)}scores become labels only by a threshold"
+        do = "give one as threshold, or as --label-threshold where a model is trained"
         raise ConversionError(explain(wrong, found=Said(f"{len(values)} scores"), accepted="a number", do=do))
     return threshold
 
