@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib
 import io
 import os
 import re
@@ -22,23 +23,56 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
-BLOCKS = BLOCK.findall(README)
-SESSIONS = [at for at, (language, _) in enumerate(BLOCKS) if language == "python"]
+PAGES = ("README.md", "docs/harbour.md", "docs/feedback.md", "docs/score.md")
+BLOCKS = {page: BLOCK.findall((ROOT / page).read_text(encoding="utf-8")) for page in PAGES}
+SESSIONS = [
+    (page, at)
+    for page, blocks in BLOCKS.items()
+    for at, (language, _) in enumerate(blocks)
+    if language == "python"
+]
 
 
-@pytest.mark.parametrize("at", SESSIONS)
-def test_a_session_prints_what_it_says(at: int) -> None:
-    session, (language, expected) = BLOCKS[at][1], BLOCKS[at + 1]
+@pytest.mark.parametrize(("page", "at"), SESSIONS)
+def test_a_session_prints_what_it_says(page: str, at: int) -> None:
+    session, (language, expected) = BLOCKS[page][at][1], BLOCKS[page][at + 1]
     assert language == "text"
     if "import torch" in session and os.environ.get("CONCORD_LIGHT") == "1":
         pytest.skip("the session needs torch")
     with contextlib.redirect_stdout(io.StringIO()) as shown:
-        exec(compile(session, "README.md", "exec"), {"__name__": "readme"})
+        exec(compile(session, page, "exec"), {"__name__": "readme"})
     assert shown.getvalue().split("\n") == expected.split("\n")
 
 
 def test_there_are_sessions() -> None:
-    assert len(SESSIONS) >= 2
+    assert {page for page, _ in SESSIONS} == set(PAGES)
+
+
+SCORED = [
+    (page, line)
+    for page in PAGES
+    for line in re.findall(r"^concord score (.+)", (ROOT / page).read_text(encoding="utf-8"), re.M)
+]
+
+
+@pytest.mark.parametrize(("page", "line"), SCORED)
+def test_every_command_that_scores_is_understood(page: str, line: str) -> None:
+    command = importlib.import_module("concord.cli.score").command
+    words = shlex.split(line, comments=True)
+    assert command.make_context("score", words).params["models"]
+
+
+def test_the_base_is_scored_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="the base is a model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONCORD_CACHE", str(tmp_path / "cache"))
+    ((_, *words),) = of_readme("concord score base")
+    found = CliRunner().invoke(main, words)
+    assert found.exit_code == 0, found.output
+    for number in range(1, 8):
+        assert f"RC{number} " in found.output
+    (card,) = (tmp_path / "runs").glob("score-base-*/scorecard.json")
+    assert card.with_name("report.html").is_file()
 
 
 TRAINED = [
@@ -82,7 +116,7 @@ def test_a_newcomer_trains_from_a_table(tmp_path: Path, monkeypatch: pytest.Monk
 
     homes.home(tmp_path / "my-model")
     with (tmp_path / "prefs.csv").open("w", encoding="utf-8", newline="") as file:
-        ((language, table), *_) = (block for block in BLOCKS if block[0] == "csv")
+        ((language, table), *_) = (block for block in BLOCKS["README.md"] if block[0] == "csv")
         assert language == "csv"
         rows = list(csv.reader(io.StringIO(table)))
         numbered = ([f"{row[0]} {number}", *row[1:]] for number in range(10) for row in rows[1:])
@@ -99,7 +133,7 @@ def test_a_newcomer_trains_from_a_table(tmp_path: Path, monkeypatch: pytest.Monk
     assert (folder / "report.html").is_file()
     again = CliRunner().invoke(main, [*run[1:], "--resume"])
     assert again.stdout == done.stdout
-    (loading,) = (text for language, text in BLOCKS if language == "py")
+    (loading,) = (text for language, text in BLOCKS["README.md"] if language == "py")
     found: dict[str, Any] = {}
     exec(loading.replace("runs/dpo-0123456789ab", str(folder)), found)
     prompt = found["tokenizer"]("Is it far?", return_tensors="pt")
