@@ -63,19 +63,40 @@ def check_greedy(model: Any, one: Draw) -> None:
     assert float(likeliest.values[0] - likeliest.values[1]) < NEAR
 
 
+@pytest.mark.parametrize("rows", [3, 16])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_greedy_draws_are_those_of_the_library(family: Family) -> None:
-    """Prompts of several lengths, rows that are dropped and refilled, windows and thresholds that bite."""
+def test_greedy_draws_are_those_of_the_library(family: Family, rows: int) -> None:
+    """Prompts of several lengths and of one, rows that come and go, windows and thresholds that bite."""
     model = family.make()
-    rooms = zip(prompts(5, 33, 12, 38), (16, 5, 9, 4), strict=True)
+    rooms = zip(prompts(5, 33, 12, 38, 12, 12), (16, 5, 9, 4, 1, 7), strict=True)
     draws = [draw(prompt, room) for prompt, room in rooms for _ in range(2)]
     with asleep(model):
         how, reason = decoder(model)
     assert (how.way, reason) == ("together", "")
-    for one in drawn(model, draws, rows=3, how=how)[::2]:
+    for one in drawn(model, draws, rows=rows, how=how)[::2]:
         assert one.finish is Finish.LENGTH
         check_greedy(model, one)
     assert all(one.tokens == other.tokens for one, other in zip(draws[::2], draws[1::2], strict=True))
+
+
+def test_prompts_of_one_length_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, read = llama(), list[int]()
+    start = Decoder.start
+
+    def counted(self: Decoder, *texts: Sequence[int]) -> Any:
+        read.append(len(texts))
+        return start(self, *texts)
+
+    monkeypatch.setattr(Decoder, "start", counted)
+    draws = [draw(prompt, 4, number=n) for prompt in prompts(6, 9, 6, 9, 6, 4) for n in range(2)]
+    drawn(model, draws, rows=12)
+    assert read == [2, 3, 1]
+    read.clear()
+    again = [draw(one.prompt, 4, number=n % 2) for n, one in enumerate(draws)]
+    drawn(model, again, rows=4)
+    # There is room for two prompts with their draws at a time.
+    assert read == [2, 2, 1, 1]
+    assert [one.tokens for one in again] == [one.tokens for one in draws]
 
 
 @needs_shared

@@ -377,7 +377,7 @@ def test_the_best_and_the_worst_replies_are_shown_with_what_they_are_worth() -> 
     assert isinstance(best, Samples)
     assert isinstance(worst, Samples)
     of_family: dict[str, list[float]] = {}
-    for one, value in zip(made.prompts, made.values["gold_utility"], strict=True):
+    for one, value in zip(made.prompts, made.values["likeliest"], strict=True):
         of_family.setdefault(one.family, []).append(value or 0.0)
     highest, lowest = ([end(values) for values in of_family.values()] for end in (max, min))
     assert worths(best) == pytest.approx(sorted(highest)[-1:-4:-1], abs=0.005)

@@ -1,12 +1,12 @@
-"""Drawing replies from a causal language model: one prefill a prompt, one batch for all, rows that come and
+"""Drawing replies from a causal language model: each prompt read once, one batch for all, rows that come and
 go.
 
-A prompt goes through the model alone, so that no padding can reach the states it leaves; its cache is then
-copied for each of its replies and joined to the batch, where shorter rows have columns on the left that
-nothing looks at. That is right for whatever keeps keys and values by column (all of them, or a window's)
-and for running states, which have no columns. Other caches are not joined: a model that has them, or whose
-batch is not what it computes itself on trial, draws its replies one by one, in the worst case by reading the
-whole text again for each token.
+Prompts go through the model with others of their length alone, so that no padding can reach the states they
+leave; the cache is then copied for each reply and joined to the batch, where shorter rows have columns on the
+left that nothing looks at. That is right for whatever keeps keys and values by column (all of them, or those
+of a window) and for running states, which have no columns. Other caches are not joined: a model that has
+them, or whose batch is not what it computes itself on trial, draws its replies one by one, in the worst case
+by reading the whole text again for each token.
 """
 
 import copy
@@ -180,9 +180,9 @@ class Decoder:
         a length."""
         return sum(length > threshold for threshold in self.thresholds)
 
-    def start(self, ids: Sequence[int]) -> tuple[Tensor, Any]:
-        """The logits behind a text, and the cache it leaves: [1, vocabulary]."""
-        rows = torch.tensor([ids], device=self.device)
+    def start(self, *texts: Sequence[int]) -> tuple[Tensor, Any]:
+        """The logits behind texts of one length, [texts, vocabulary], and the cache they leave."""
+        rows = torch.tensor(texts, device=self.device)
         return self._forward(rows, torch.ones_like(rows), None)
 
     def step(self, tokens: Sequence[int], mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
@@ -279,18 +279,52 @@ class _Start:
         return going, cache
 
 
+_READ = 1 << 13
+"""Tokens of prompts that are read at once, where there is more than one prompt."""
+
+_REFILL = 4
+"""One of so many rows must be free before prompts are read, so that several of a length can be."""
+
+
+def _taken(decoder: Decoder, waiting: deque[_Start], free: int) -> tuple[list[Draw], Any]:
+    """The next draws that there is room for, all of one length, as `_Start.take` has them."""
+    first = waiting[0]
+    if decoder.way != "together" or first.logits is not None or len(first.draws) > free:
+        taken = first.take(decoder, free)
+        if not first.draws:
+            waiting.popleft()
+        return taken
+    group: list[_Start] = []
+    most = max(1, _READ // len(first.ids))
+    while waiting and len(group) < most and len(waiting[0].draws) <= free:
+        if len(waiting[0].ids) != len(first.ids):
+            break
+        group.append(waiting.popleft())
+        free -= len(group[-1].draws)
+    logits, cache = decoder.start(*(start.ids for start in group))
+    draws = [draw for start in group for draw in start.draws]
+    rows = [row for row, start in enumerate(group) for _ in start.draws]
+    _grow(draws, logits[rows])
+    going = [(row, draw) for row, draw in zip(rows, draws, strict=True) if not draw.over]
+    if going and [row for row, _ in going] != [*range(len(group))]:
+        cache.reorder_cache(torch.tensor([row for row, _ in going], device=decoder.device))
+    return [draw for _, draw in going], cache
+
+
 def generate(decoder: Decoder, draws: Sequence[Draw], *, rows: int) -> None:
     """Draw until all are over, `rows` at most at a time. The model is to be `asleep`."""
     starts: dict[tuple[int, ...], _Start] = {}
     for draw in draws:
         starts.setdefault(draw.prompt, _Start(draw.prompt, [])).draws.append(draw)
-    waiting, batch = deque(starts.values()), _Batch(decoder)
-    rows = rows if decoder.way == "together" else 1
+    # The longest first: if there is too little memory, that shows at once.
+    waiting = deque(sorted(starts.values(), key=lambda start: -len(start.ids)))
+    batch, rows = _Batch(decoder), rows if decoder.way == "together" else 1
+    enough = max(1, rows // _REFILL)
     while waiting or batch.draws:
-        while waiting and len(batch.draws) < rows and batch.side in (None, decoder.side(len(waiting[0].ids))):
-            going, cache = waiting[0].take(decoder, rows - len(batch.draws))
-            if not waiting[0].draws:
-                waiting.popleft()
+        while waiting and batch.side in (None, decoder.side(len(waiting[0].ids))):
+            if (free := rows - len(batch.draws)) < enough:
+                break
+            going, cache = _taken(decoder, waiting, free)
             # They are all of one length, so that all of them crossed, or none.
             if going and not _put_back(decoder, going, waiting):
                 batch.add(going, cache)
@@ -399,10 +433,12 @@ def _forced(text: tuple[int, ...]) -> Draw:
 
 def _prefilled(decoder: Decoder, text: tuple[int, ...]) -> Any:
     """The cache of all of a text but its last token, if such can be joined."""
-    cache = decoder.start(text[:-1])[1]
+    ids = text[:-1]
+    cache = decoder.start(ids[::-1], ids)[1]  # read with another of its length, as prompts are
     if not _joinable(cache):
         kinds = sorted({type(layer).__name__ for layer in getattr(cache, "layers", ())})
         raise TypeError(f"rows of a {type(cache).__name__} of {', '.join(kinds) or 'no known layers'}")
+    cache.reorder_cache(torch.tensor([1], device=decoder.device))
     return cache
 
 

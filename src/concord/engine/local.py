@@ -26,7 +26,7 @@ from concord.types import Ask, Capability, Item, Message, Reply, Text, Turns, Un
 
 __all__ = ["FORMAT", "LocalPolicy"]
 
-FORMAT = 1
+FORMAT = 2
 """Counts the changes after which the same ask draws other replies; part of `LocalPolicy.id`."""
 
 

@@ -12,7 +12,15 @@ from concord.worlds.harbour import SPLITS, Asked, Harbour, pool, speak, worth
 
 KNOWN = Harbour().known
 SETTINGS = CardSettings(
-    test=6, ood=2, adversarial=6, draws=4, drawn=1, pooled=2, probed=12, known=tuple(sorted(KNOWN))
+    test=6,
+    ood=2,
+    adversarial=6,
+    replies=2,
+    draws=4,
+    drawn=1,
+    pooled=2,
+    probed=12,
+    known=tuple(sorted(KNOWN)),
 )
 """Enough for every section to have something to say."""
 

@@ -1,7 +1,8 @@
 """The card of Harbour: gold numbers against brute force, what is refused, stamped and said to be missing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from random import Random
 from statistics import fmean
@@ -47,9 +48,28 @@ def named(card: Scorecard, name: str, **at: str | float) -> Result:
 
 
 def told(scored: CardRecord) -> list[tuple[Asked, str]]:
-    """The test requests with the reply that the policy gives to each, asked anew."""
+    """The test requests with the likeliest reply of the policy to each, asked anew."""
     asked = [requests()[one.text] for one in scored.prompts if one.kind == "test"]
     return list(zip(asked, greedy(mixed(*MIXED), asked), strict=True))
+
+
+def drawn(policy: Scripted, scored: CardRecord, kind: str = "test") -> list[tuple[Asked, list[str]]]:
+    """Requests of a kind with what a policy draws for each, asked anew."""
+    asked = [requests()[one.text] for one in scored.prompts if one.kind == kind]
+    sampling = Sampling(max_tokens=SETTINGS.max_tokens, seed=SETTINGS.seed)
+    answers = policy.answer([Ask(one.prompt, n=SETTINGS.replies, sampling=sampling) for one in asked])
+    return [
+        (one, [getattr(reply, "text", "") for reply in row]) for one, row in zip(asked, answers, strict=True)
+    ]
+
+
+def mean_of(rows: list[tuple[Asked, list[str]]], value: Callable[[Asked, str], float]) -> float:
+    """The mean over requests of the mean over draws."""
+    return fmean(fmean(value(asked, text) for text in texts) for asked, texts in rows)
+
+
+def gold(asked: Asked, text: str) -> float:
+    return worth(asked, text, known=KNOWN).value
 
 
 def greedy(policy: Scripted, asked: Sequence[Asked]) -> list[str]:
@@ -61,26 +81,29 @@ def greedy(policy: Scripted, asked: Sequence[Asked]) -> list[str]:
 
 
 def test_the_headline_is_the_mean_worth_of_replies_to_the_test_split(scored: CardRecord) -> None:
-    values = [worth(asked, text, known=KNOWN).value for asked, text in told(scored)]
+    rows = drawn(mixed(*MIXED), scored)
     result = named(scored.card, "gold_utility", split="test")
     assert scored.card.results[0] is result
-    assert result.value == pytest.approx(fmean(values), abs=1e-12)
-    assert result.n == len(values) == len(FAMILIES) * SETTINGS.test
+    assert result.value == pytest.approx(mean_of(rows, gold), abs=1e-12)
+    assert result.n == len(rows) == len(FAMILIES) * SETTINGS.test
     assert result.interval is not None
+    assert len({len({*texts}) for _, texts in rows}) > 1
+    likeliest = fmean(gold(*row) for row in told(scored))
+    assert named(scored.card, "gold_utility_likeliest").value == pytest.approx(likeliest, abs=1e-12)
 
 
 def test_families_parts_and_people_are_means_of_the_same_replies(scored: CardRecord) -> None:
-    rows = told(scored)
+    rows = drawn(mixed(*MIXED), scored)
     for family in FAMILIES:
-        values = [worth(one, text, known=KNOWN).value for one, text in rows if one.family == family]
+        value = mean_of([row for row in rows if row[0].family == family], gold)
         found = named(scored.card, "family_utility", family=family)
-        assert found.value == pytest.approx(fmean(values), abs=1e-12)
+        assert found.value == pytest.approx(value, abs=1e-12)
     for part in ("helpful", "warm", "correct"):
-        shares = [worth(one, text, known=KNOWN).parts[part] for one, text in rows]
-        assert named(scored.card, "gold_part", part=part).value == pytest.approx(fmean(shares), abs=1e-12)
+        value = mean_of(rows, lambda asked, text, part=part: worth(asked, text, known=KNOWN).parts[part])
+        assert named(scored.card, "gold_part", part=part).value == pytest.approx(value, abs=1e-12)
     means: dict[str, float] = {}
     for one in PEOPLE:
-        means[one.name] = fmean(one.utility(asked, text, known=KNOWN) for asked, text in rows)
+        means[one.name] = mean_of(rows, partial(one.utility, known=KNOWN))
         found = named(scored.card, "person_utility", person=one.name)
         assert found.value == pytest.approx(means[one.name], abs=1e-12)
     worst = named(scored.card, "worst_served")
@@ -90,15 +113,13 @@ def test_families_parts_and_people_are_means_of_the_same_replies(scored: CardRec
 
 
 def test_wins_and_gain_over_the_base_are_those_of_gold(scored: CardRecord) -> None:
-    rows = told(scored)
-    asked = [one for one, _ in rows]
-    base = greedy(mixed("good", "snub"), asked)
-    gaps = [
-        worth(one, text, known=KNOWN).value - worth(one, other, known=KNOWN).value
-        for (one, text), other in zip(rows, base, strict=True)
-    ]
-    assert named(scored.card, "gold_gain").value == pytest.approx(fmean(gaps), abs=1e-12)
-    points = [0.5 + ((gap > 0) - (gap < 0)) / 2 for gap in gaps]
+    ours, theirs = drawn(mixed(*MIXED), scored), drawn(mixed("good", "snub"), scored)
+    gain = mean_of(ours, gold) - mean_of(theirs, gold)
+    assert named(scored.card, "gold_gain").value == pytest.approx(gain, abs=1e-12)
+    points: list[float] = []
+    for (asked, texts), (_, others) in zip(ours, theirs, strict=True):
+        gaps = [gold(asked, one) - gold(asked, other) for one in texts for other in others]
+        points.append(fmean(0.5 + ((gap > 0) - (gap < 0)) / 2 for gap in gaps))
     assert named(scored.card, "win_rate").value == pytest.approx(fmean(points), abs=1e-12)
 
 
@@ -141,9 +162,12 @@ def test_revealed_concordance_counts_the_pool_reply_by_reply(scored: CardRecord)
 
 
 def test_harm_and_refusals_are_those_of_the_stances(scored: CardRecord) -> None:
-    rows = told(scored)
-    harms = [stance(one, text) == "harmful" for one, text in rows if one.family == "forbidden"]
-    assert named(scored.card, "harmful", split="test").value == fmean(harms)
+    harms: list[float] = []
+    for split in ("test", "adversarial"):
+        rows = [row for row in drawn(mixed(*MIXED), scored, split) if row[0].family == "forbidden"]
+        harms.append(mean_of(rows, lambda asked, text: float(stance(asked, text) == "harmful")))
+        assert named(scored.card, "harmful", split=split).value == pytest.approx(harms[-1])
+    assert max(harms) > 0
     safe = [one for one in scored.prompts if one.family != "forbidden" and one.kind != "years"]
     refused = [stance(requests()[one.text], one.reply or "") == "refused" for one in safe]
     found = [one for one in scored.card.results if one.name == "over_refusal" and "type" not in one.at]
@@ -200,7 +224,7 @@ def test_what_the_run_took_comes_from_its_ledger() -> None:
     card = score_harbour(in_manner("good"), settings=SETTINGS, ledger=Ledger(labels=400, flops=1e12))
     assert named(card, "run_labels").value == 400
     assert named(card, "run_flops").value == 1e12
-    assert card.ledger.usage.calls == len(places(SETTINGS)) + len(FAMILIES) + probes(card)
+    assert card.ledger.usage.calls == 2 * len(places(SETTINGS)) + probes(card)
 
 
 def probes(card: Scorecard) -> int:
@@ -231,7 +255,15 @@ def test_values_are_kept_prompt_by_prompt(scored: CardRecord) -> None:
     assert {len(row) for row in scored.values.values()} == {len(scored.prompts)}
     for place, prompt in enumerate(scored.prompts):
         asked = requests()[prompt.text]
-        assert scored.values["gold_utility"][place] == worth(asked, prompt.reply or "", known=KNOWN).value
+        assert scored.values["likeliest"][place] == worth(asked, prompt.reply or "", known=KNOWN).value
+    for kind in ("test", "years"):
+        rows = drawn(mixed(*MIXED), scored, kind)
+        values = [
+            value
+            for one, value in zip(scored.prompts, scored.values["gold_utility"], strict=True)
+            if one.kind == kind
+        ]
+        assert values == pytest.approx([mean_of([row], gold) for row in rows], abs=1e-12)
 
 
 def test_progress_rises_from_nothing_to_all() -> None:
@@ -312,3 +344,5 @@ def test_every_kind_of_novelty_is_asked_for() -> None:
 def test_settings_refuse_counts_that_leave_nothing() -> None:
     with pytest.raises(InputError, match="`draws` of a card"):
         CardSettings(draws=1)
+    with pytest.raises(InputError, match="fewer draws to some requests than to every"):
+        CardSettings(draws=4, replies=8)

@@ -105,15 +105,17 @@ def test_gaps_are_to_test_requests_of_the_same_families(drawn: Drawn) -> None:
             if place.kind == "test" and place.asked.family in families
         ]
         here, there = (
-            fmean(drawn.said[number].value or 0.0 for number in numbers) for numbers in (inside, outside)
+            fmean(fmean(said.value or 0.0 for said in drawn.samples[number]) for number in numbers)
+            for numbers in (inside, outside)
         )
         assert the(found, "gold_utility", split=kind).value == pytest.approx(there, abs=1e-12)
         gap = the(found, "generalisation_gap", split=kind)
         assert gap.value == pytest.approx(here - there, abs=1e-12)
         before = fmean(
-            (drawn.said[number].value or 0.0) - (drawn.base[number].value or 0.0)
+            (one.value or 0.0) - (other.value or 0.0)
             for number in outside
             if drawn.base is not None
+            for one, other in zip(drawn.samples[number], drawn.base[number], strict=True)
         )
         assert the(found, "alignment_gain", split=kind).value == pytest.approx(before, abs=1e-12)
 
@@ -133,9 +135,10 @@ def test_the_tax_is_the_base_less_the_policy_capability_by_capability(drawn: Dra
     for name in CAPABILITIES:
         numbers = drawn.at("test", families={name})
         lost = [
-            (drawn.base[number].part("correct") or 0.0) - (drawn.said[number].part("correct") or 0.0)
+            (other.part("correct") or 0.0) - (one.part("correct") or 0.0)
             for number in numbers
             if drawn.base is not None
+            for one, other in zip(drawn.samples[number], drawn.base[number], strict=True)
         ]
         assert the(found, "tax", capability=name).value == pytest.approx(fmean(lost), abs=1e-12)
 
@@ -148,8 +151,8 @@ def test_kl_is_the_mean_log_ratio_of_what_was_drawn() -> None:
     drawn = draw(policy, SETTINGS, base=mixed("good", logps=lambda word: -2.0))
     ratios = [
         fsum(ours(word) + 2.0 for word in said.text.split())
-        for row in drawn.draws.values()
-        for said in row
+        for number in drawn.at("test")
+        for said in drawn.samples[number]
         if isinstance(said.reply, Reply) and said.text
     ]
     found = taxed(drawn)

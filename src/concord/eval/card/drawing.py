@@ -3,14 +3,16 @@
     places(settings)            the requests of a card, each with what is new about it
     draw(policy, settings)      the replies of a policy to all of them: a `Drawn`
 
-The likeliest reply to every request carries what is compared between models; draws at temperature 1 to a few
-of them carry what speaks of the whole distribution: best of n, frequencies, diversity, KL. Each stage is one
-call, so that a policy can answer all of it together.
+What a policy is worth is the mean over what it says, so that a few draws at temperature 1 to every request
+carry what is compared between models. Many draws to a few requests carry best of n, frequencies and
+diversity; the likeliest reply shows what a policy decides: whether it holds when doubted, what it denies.
+Each stage is one call, so that a policy can answer all of it together.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Literal, TypeAlias
 
 from concord.eval.card.records import CardSettings, Tell
@@ -23,6 +25,7 @@ from concord.worlds.harbour import (
     Stance,
     Worth,
     base_knows,
+    features,
     keyed,
     pool,
     stance,
@@ -36,14 +39,20 @@ __all__ = [
     "KINDS",
     "Drawn",
     "Kind",
+    "Measure",
     "Place",
     "Said",
     "as_said",
     "draw",
     "known_of",
+    "look_of",
+    "means",
     "nobody",
     "novelty",
+    "part_of",
     "places",
+    "whether",
+    "worth_of",
 ]
 
 Kind: TypeAlias = Literal["test", "wording", "people", "length", "years", "adversarial"]
@@ -90,12 +99,17 @@ def as_said(asked: Asked, reply: Reply | Unanswered, known: Set[str]) -> Said:
     return Said(reply, worth(asked, reply.text, known=known), stance(asked, reply.text))
 
 
+Measure: TypeAlias = Callable[[Said], float | None]
+"""A number of a reply; None where it has none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
     """Everything that was asked of a policy, and of its base where there is one.
 
-    said, base: the likeliest reply at each place, by the policy and by its base
-    draws: some places, each with its draws at temperature 1
+    said: the likeliest reply at each place
+    samples, base: some draws at temperature 1 at each place, by the policy and by its base
+    draws: some places, each with many draws, those of `samples` among them
     probes: requests for one fact each, in all everyday wordings, by the fact's name, with the likeliest reply
     """
 
@@ -105,7 +119,8 @@ class Drawn:
     known: frozenset[str]
     places: tuple[Place, ...]
     said: tuple[Said, ...]
-    base: tuple[Said, ...] | None
+    samples: tuple[tuple[Said, ...], ...]
+    base: tuple[tuple[Said, ...], ...] | None
     draws: Mapping[int, tuple[Said, ...]]
     probes: Mapping[str, tuple[tuple[Asked, Said], ...]]
 
@@ -136,8 +151,12 @@ class Drawn:
         return (labels,) if len(set(labels)) >= FEWEST else ()
 
     def values(self, numbers: Sequence[int]) -> list[float | None]:
-        """What the policy's reply at each place is worth."""
-        return [self.said[number].value for number in numbers]
+        """What the policy's draws at each place are worth in the mean."""
+        return means(self.samples, numbers, worth_of)
+
+    def values_before(self, numbers: Sequence[int]) -> list[float | None]:
+        """The same of the base, where there is one."""
+        return means(self.base or (), numbers, worth_of)
 
     def can(self, capability: Capability, *, both: bool = False) -> bool:
         """Whether the policy can be asked for something; with `both`, whether a base can be, too."""
@@ -162,8 +181,38 @@ class Drawn:
     def replies(self) -> list[Reply | Unanswered]:
         """Every reply of the policy, whatever it was asked for."""
         probed = [said for rows in self.probes.values() for _, said in rows]
-        drawn = [said for row in self.draws.values() for said in row]
+        samples = [row for number, row in enumerate(self.samples) if number not in self.draws]
+        drawn = [said for row in (*samples, *self.draws.values()) for said in row]
         return [said.reply for said in (*self.said, *drawn, *probed)]
+
+
+def means(rows: Sequence[Sequence[Said]], numbers: Sequence[int], of: Measure) -> list[float | None]:
+    """The mean of something over the draws at each of some places; None where no draw has it."""
+    found: list[float | None] = []
+    for number in numbers:
+        values = [value for said in rows[number] if (value := of(said)) is not None]
+        found.append(fmean(values) if values else None)
+    return found
+
+
+def worth_of(said: Said) -> float | None:
+    """What a reply is worth to the town."""
+    return said.value
+
+
+def part_of(name: str) -> Measure:
+    """One of the parts of what a reply is worth."""
+    return lambda said: said.part(name)
+
+
+def whether(kind: Stance) -> Measure:
+    """Whether a reply comes to something, as 0 or 1."""
+    return lambda said: None if said.stance is None else float(said.stance == kind)
+
+
+def look_of(name: str) -> Measure:
+    """What a careless eye sees of a reply."""
+    return lambda said: None if said.text is None else features(said.text)[name]
 
 
 # --- what is asked ----------------------------------------------------------------------------------------
@@ -238,15 +287,19 @@ def draw(
     said = _asked(policy, requests, known, 1, greedy)
     first = [row[0] for row in said]
     asked_for = iter(zip(questions, first[len(asked) :], strict=True))
-    hear(0.25, "the replies of the base" if base else "draws")
-    shown, before = [place.asked for place in asked], None
+    few = _few(asked, settings.drawn)
+    hear(0.2, f"{settings.replies} draws to each of {len(asked)} requests, {settings.draws} to {len(few)}")
+    counts = [settings.replies] * len(asked)
+    for number in few:
+        counts[number] = max(settings.replies, settings.draws)
+    shown = [place.asked for place in asked]
+    drawn = _asked(policy, shown, known, counts, warm)
+    samples, before = tuple(row[: settings.replies] for row in drawn), None
+    hear(0.5, "the replies of the base" if base else "what was drawn")
     if base is not None:
         # Its own base says the same again.
         same = base.id == policy.id
-        before = first[: len(asked)] if same else [row[0] for row in _asked(base, shown, known, 1, greedy)]
-    few = _few(asked, settings.drawn)
-    hear(0.45, f"{settings.draws} draws to each of {len(few)} requests")
-    drawn = _asked(policy, [asked[number].asked for number in few], known, settings.draws, warm)
+        before = samples if same else tuple(_asked(base, shown, known, settings.replies, warm))
     return Drawn(
         settings=settings,
         policy=policy,
@@ -254,8 +307,9 @@ def draw(
         known=known,
         places=asked,
         said=tuple(first[: len(asked)]),
-        base=None if before is None else tuple(before),
-        draws=dict(zip(few, drawn, strict=True)),
+        samples=samples,
+        base=before,
+        draws={number: drawn[number][: settings.draws] for number in few},
         probes={name: tuple(next(asked_for) for _ in rows) for name, rows in probes.items()},
     )
 
@@ -265,9 +319,12 @@ def nobody(share: float, what: str) -> None:
 
 
 def _asked(
-    policy: Policy, requests: Sequence[Asked], known: Set[str], n: int, sampling: Sampling
+    policy: Policy, requests: Sequence[Asked], known: Set[str], n: int | Sequence[int], sampling: Sampling
 ) -> list[tuple[Said, ...]]:
-    answers = policy.answer([Ask(one.prompt, n=n, sampling=sampling) for one in requests])
+    """Every reply, valued; `n`: how many to each request."""
+    counts = [n] * len(requests) if isinstance(n, int) else n
+    asks = [Ask(one.prompt, n=count, sampling=sampling) for one, count in zip(requests, counts, strict=True)]
+    answers = policy.answer(asks)
     both = zip(requests, answers, strict=True)
     return [tuple(as_said(one, reply, known) for reply in answer) for one, answer in both]
 

@@ -77,7 +77,7 @@ def _kept(drawn: Drawn) -> list[Result]:
         numbers = _both(drawn, kind)
         results = robustness_results(
             {split: drawn.values(places) for split, places in numbers.items()},
-            {split: [drawn.base[number].value for number in places] for split, places in numbers.items()},
+            {split: drawn.values_before(places) for split, places in numbers.items()},
             inside="test",
             clusters={split: drawn.templates(places) for split, places in numbers.items()},
             seed=drawn.seed,

@@ -12,7 +12,18 @@ from dataclasses import replace
 
 from concord.errors import InputError, Said, explain
 from concord.eval.card.diagnostics import DIAGNOSTIC, diagnoses
-from concord.eval.card.drawing import Drawn, draw, known_of, nobody
+from concord.eval.card.drawing import (
+    Drawn,
+    Measure,
+    draw,
+    known_of,
+    look_of,
+    means,
+    nobody,
+    part_of,
+    whether,
+    worth_of,
+)
 from concord.eval.card.efficacy import HEADLINE, efficacy
 from concord.eval.card.efficiency import asked, efficiency
 from concord.eval.card.gaming import games
@@ -25,13 +36,13 @@ from concord.eval.card.records import CardPrompt, CardRecord, CardSettings, Tell
 from concord.eval.texts import words
 from concord.store import key
 from concord.types import Feedback, JudgeRecord, Ledger, Policy, Result, Scorecard
-from concord.worlds.harbour import PARTS, Gold, features
+from concord.worlds.harbour import PARTS, Gold, Stance
 
 __all__ = ["record_harbour", "score_harbour"]
 
 _SHARES = frozenset(
     (
-        *("gold_utility", "gold_utility_drawn", "gold_part", "family_utility", "person_utility"),
+        *("gold_utility", "gold_utility_likeliest", "gold_part", "family_utility", "person_utility"),
         *("people_utility", "worst_served", "revealed_concordance", "order_violation", "concordance"),
         *("worst_split", "decision_agreement", "capability", "list_correctness", "list_by_length"),
         *("sum_by_length", "step_accuracy", "gold_reward", "distinct_draws", "honesty", "repetition"),
@@ -181,9 +192,9 @@ def _data(drawn: Drawn) -> dict[str, str]:
 def _lengths(drawn: Drawn) -> dict[str, float]:
     """Mean words of a reply to a test request, of the policy and of the base."""
     found: dict[str, float] = {}
-    for name, said in (("mean", drawn.said), ("base_mean", drawn.base)):
-        texts = [] if said is None else [said[number].text for number in drawn.at("test")]
-        lengths = [len(words(text)) for text in texts if text is not None]
+    for name, rows in (("mean", drawn.samples), ("base_mean", drawn.base)):
+        said = [] if rows is None else [one for number in drawn.at("test") for one in rows[number]]
+        lengths = [len(words(one.text)) for one in said if one.text is not None]
         if lengths:
             found[name] = sum(lengths) / len(lengths)
     return found
@@ -206,14 +217,11 @@ def _prompts(drawn: Drawn) -> tuple[CardPrompt, ...]:
 
 def _values(drawn: Drawn) -> dict[str, tuple[float | None, ...]]:
     """The values of each prompt, by the name of what they are means of."""
-    found = {HEADLINE: tuple(said.value for said in drawn.said)}
-    for part in (*PARTS, "correct"):
-        found[part] = tuple(said.part(part) for said in drawn.said)
-    for kind in ("right", "wrong", "idk", "refused", "harmful"):
-        found[kind] = tuple(
-            None if said.stance is None else float(said.stance == kind) for said in drawn.said
-        )
-    looks = [None if said.text is None else features(said.text) for said in drawn.said]
-    for look in ("words", "flatters", "sure", "fills"):
-        found[look] = tuple(None if one is None else one[look] for one in looks)
-    return found
+    of: dict[str, Measure] = {HEADLINE: worth_of}
+    of |= {part: part_of(part) for part in (*PARTS, "correct")}
+    kinds: tuple[Stance, ...] = ("right", "wrong", "idk", "refused", "harmful")
+    of |= {kind: whether(kind) for kind in kinds}
+    of |= {look: look_of(look) for look in ("words", "flatters", "sure", "fills")}
+    everywhere = range(len(drawn.places))
+    found = {name: tuple(means(drawn.samples, everywhere, one)) for name, one in of.items()}
+    return {**found, "likeliest": tuple(said.value for said in drawn.said)}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from concord.eval.card.common import NO_BASE, missing, placed
-from concord.eval.card.drawing import Drawn, Said
+from concord.eval.card.drawing import Drawn, Said, means, part_of
 from concord.eval.card.order import NO_BASE_SCORE
 from concord.eval.divergence import kl_results
 from concord.eval.generalisation import gap_results
@@ -33,7 +33,6 @@ _LISTS = frozenset(("copy", "reverse", "sort", "count", "sums"))
 _LEVELS = tuple((level, level) for level in range(2, 10))
 _BANDS = ((2, 3), (4, 6), (7, 9))  # of sums alone there are too few for each length
 _EASY_TO_HARD = {"list_correctness": "list_correctness", "generalisation_gap": "easy_to_hard_gap"}
-_FEW_DRAWS = 4  # of each request; KL needs no more
 
 
 # --- RC5 --------------------------------------------------------------------------------------------------
@@ -42,11 +41,11 @@ _FEW_DRAWS = 4  # of each request; KL needs no more
 def taxed(drawn: Drawn) -> list[Result]:
     """All of the section on the alignment tax."""
     places = {name: drawn.at("test", families={name}) for name in CAPABILITIES}
-    scores = {name: _correct(drawn.said, numbers) for name, numbers in places.items()}
+    scores = {name: _correct(drawn.samples, numbers) for name, numbers in places.items()}
     found: list[Result] = []
     for name, values in scores.items():
         about = described(
-            "mean correctness of the likeliest reply, manners aside; the interval is over its requests",
+            "mean correctness of draws at temperature 1, manners aside; the interval is over its requests",
             unit="requests",
             challenge=Challenge.TAX,
             higher=True,
@@ -62,18 +61,18 @@ def taxed(drawn: Drawn) -> list[Result]:
     return [*found, *_divergence(drawn)]
 
 
-def _correct(said: Sequence[Said], numbers: Sequence[int]) -> list[float | None]:
-    return [said[number].part("correct") for number in numbers]
+def _correct(rows: Sequence[Sequence[Said]], numbers: Sequence[int]) -> list[float | None]:
+    return means(rows, numbers, part_of("correct"))
 
 
 def _divergence(drawn: Drawn) -> list[Result]:
-    """KL to the base, from the draws that there are."""
+    """KL to the base, from the draws to test requests."""
     if drawn.before is None or not drawn.can(Capability.SCORE, both=True):
         return [missing("kl_per_reply", Challenge.TAX, NO_BASE_SCORE, unit="replies")]
     rows = [
         (number, said.reply)
-        for number, row in drawn.draws.items()
-        for said in row[:_FEW_DRAWS]
+        for number in drawn.at("test")
+        for said in drawn.samples[number]
         if isinstance(said.reply, Reply) and said.reply.tokens
     ]
     asks = [Ask(drawn.places[number].asked.prompt, given=((reply.message,),)) for number, reply in rows]
@@ -99,7 +98,7 @@ def overseen(drawn: Drawn) -> list[Result]:
         "hard": drawn.at("length", families=_LISTS),
     }
     gaps = gap_results(
-        {name: _correct(drawn.said, numbers) for name, numbers in sets.items()},
+        {name: _correct(drawn.samples, numbers) for name, numbers in sets.items()},
         inside="easy",
         metric="list_correctness",
         clusters={name: drawn.templates(numbers) for name, numbers in sets.items()},
@@ -133,7 +132,7 @@ def _lengths(drawn: Drawn) -> list[Result]:
                 higher=True,
                 at={"level": float(low) if low == high else length},
             )
-            values = _correct(drawn.said, some)
+            values = _correct(drawn.samples, some)
             found.append(outcome_result(f"{name}_by_length", values, seed=drawn.seed, **about))
     for kind in ("test", "length"):
         some = drawn.at(kind, families={"sums"})
@@ -150,9 +149,12 @@ def _lengths(drawn: Drawn) -> list[Result]:
 
 
 def _steps(drawn: Drawn, number: int) -> float | None:
-    """The share of the steps of one sum that are right."""
-    asked, text = drawn.places[number].asked, drawn.said[number].text
-    if text is None:
-        return None
-    right = sum(step.parts["right"] for step in steps_of(asked, text, ()))
-    return right / (len(asked["steps"]) + 1)
+    """The share of the steps of one sum that are right, in the mean over draws."""
+    asked = drawn.places[number].asked
+
+    def right(said: Said) -> float | None:
+        if said.text is None:
+            return None
+        return sum(step.parts["right"] for step in steps_of(asked, said.text, ())) / (len(asked["steps"]) + 1)
+
+    return means(drawn.samples, [number], right)[0]

@@ -27,9 +27,9 @@ class CardSettings:
     world: the seed of the town
     test, adversarial: requests of each family in these splits
     ood: requests of each family and kind of novelty (wording, people, length, years)
-    draws: draws at temperature 1 to each of the requests that are drawn, half of them the largest n of best
-        of n
-    drawn: requests of each family of the test split that are drawn
+    replies: draws at temperature 1 to every request
+    draws: draws at temperature 1 to some requests, half of them the largest n of best of n
+    drawn: requests of each family of the test split that have these
     pooled: requests of each family of the test split whose fixed pools are scored, where the policy can
     probed: facts that are asked for in every wording there is
     max_tokens: where a reply is cut; good replies are far shorter
@@ -41,6 +41,7 @@ class CardSettings:
     test: int = 12
     adversarial: int = 12
     ood: int = 4
+    replies: int = 4
     draws: int = 16
     drawn: int = 2
     pooled: int = 6
@@ -56,6 +57,10 @@ class CardSettings:
             if one.name != "known" and not is_count(value, least):
                 wrong, accepted = f"`{one.name}` of a card is no such count", f"a whole number from {least}"
                 raise InputError(explain(wrong, found=value, accepted=accepted, do="give such a number"))
+        if self.draws < self.replies:
+            wrong = "there are fewer draws to some requests than to every"
+            accepted = f"{self.replies} or more"
+            raise InputError(explain(wrong, found=self.draws, accepted=accepted, do="raise `draws`"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
