@@ -69,7 +69,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="At most so many requests of each family, or rows of each file.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of draws and of resamples.")
-@click.option("--again", is_flag=True, help="Score anew what was scored before, in place of what is there.")
+@click.option("--again", is_flag=True, help="Score anew, in place of what was there before.")
 @click.option("--name", "names", multiple=True, metavar="NAME", help="What to call each MODEL, in order.")
 @click.option(
     "--output",
@@ -121,7 +121,7 @@ def command(models: tuple[str, ...], **given: Any) -> None:
     else:
         show_page(console(), shown.page(brief=True))
     if given["output"] is not None:
-        _put(shown, given["output"])
+        _put(shown, given["output"], again=given["again"])
     before = "It was scored before; --again scores it anew. " if shown.known else ""
     click.echo(f"{before}The page is {(given['output'] or shown.folder) / PAGE}.", err=True)
 
@@ -193,13 +193,13 @@ def _make(folder: Path) -> None:
         raise RunError(disk_message(error, doing=f"making {folder}", kept="nothing was scored")) from error
 
 
-def _put(shown: "scoring.Kept", folder: Path) -> None:
-    """Write a card and its page into a folder that holds no other one."""
+def _put(shown: "scoring.Kept", folder: Path, *, again: bool) -> None:
+    """Write a card and its page into a folder that holds no other one, or `again` in place of it."""
     from concord.cli.scoring import CARD
 
     there = folder / CARD
-    if there.exists() and read_json(there) != shown.json:
+    if there.exists() and not again and read_json(there) != shown.json:
         wrong, accepted = "another card lies there", "a folder without a card, or with the same"
-        do = f"name another folder, or take that file away; the new card is kept in {shown.folder}"
+        do = f"name another folder, or give --again to replace it; the new card is kept in {shown.folder}"
         raise InputError(explain(wrong, found=str(there), accepted=accepted, do=do))
     shown.write(folder)

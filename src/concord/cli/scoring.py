@@ -17,7 +17,7 @@ from typing import Any, cast
 from concord import __version__, wire
 from concord.cli.opening import FoundModel, needing_torch, spent
 from concord.durable import read_json, write_json
-from concord.eval.card import CardRecord, CardSettings, SideRow, record_harbour, side_by_side
+from concord.eval.card import CARD_FORMAT, CardRecord, CardSettings, SideRow, record_harbour, side_by_side
 from concord.eval.card.drawing import known_of
 from concord.eval.card.own import OwnSettings, score_own
 from concord.feedback import Judge, OrderedJudge, PairJudge
@@ -131,7 +131,8 @@ class Job:
         else:
             known = key("known", sorted(known_of(self.harbour)))
             how = {"world": "harbour", "asked": wire.to_json(self.harbour), "known": known}
-        return how | {"trained_on": sorted(self.trained_on), "concord": __version__}
+        how |= {"trained_on": sorted(self.trained_on)}
+        return how | {"concord": __version__, "card": CARD_FORMAT}
 
     def inputs(self, model: FoundModel) -> dict[str, str]:
         """The content of all that goes into a card."""

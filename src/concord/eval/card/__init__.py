@@ -13,11 +13,12 @@ from concord.eval.card.diagnostics import DIAGNOSTIC, RULES, lit
 from concord.eval.card.harbour import record_harbour, score_harbour
 from concord.eval.card.own import OwnSettings, score_own
 from concord.eval.card.proxy import Careless
-from concord.eval.card.records import CardPrompt, CardRecord, CardSettings, Tell
+from concord.eval.card.records import CARD_FORMAT, CardPrompt, CardRecord, CardSettings, Tell
 from concord.eval.card.sets import EvalSet, read_sets
 from concord.eval.card.sidebyside import SideRow, side_by_side
 
 __all__ = [
+    "CARD_FORMAT",
     "DIAGNOSTIC",
     "RULES",
     "CardPrompt",

@@ -14,7 +14,10 @@ from concord.errors import InputError, explain
 from concord.messages import is_count
 from concord.types import Scorecard
 
-__all__ = ["CardPrompt", "CardRecord", "CardSettings", "Tell"]
+__all__ = ["CARD_FORMAT", "CardPrompt", "CardRecord", "CardSettings", "Tell"]
+
+CARD_FORMAT = 2
+"""Counts the changes after which the same policy gets another card."""
 
 Tell: TypeAlias = Callable[[float, str], None]
 """Hears how much is done, as a share, and what is being done."""
