@@ -4,6 +4,9 @@ import gzip
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from concord.errors import InputError
 from concord.eval.trust import (
+    BEST,
     Row,
     cohen_kappa,
     judge_record,
@@ -195,6 +199,30 @@ def test_a_feedback_is_held_against_people_too() -> None:
         == 0.5
     )
     assert rows_of(Longer(), items) == rows_of(ByScore(Longer()), items)
+
+
+def test_nobody_beats_whoever_knows_the_odds() -> None:
+    chance, items, odds = Random(0), list[Item](), list[float]()
+    for at in range(400):
+        first, tie = chance.uniform(0.05, 0.85), 0.1
+        second = 1 - first - tie
+        said = chance.choices([1.0, 0.5, 0.0], [first, tie, second])[0]
+        item = Comparison.of(f"q {at}", f"{first:.9f}", f"{second:.9f}", preference=said).item()
+        items.append(replace(item, meta={"odds": [first, tie, second]}))
+        if said != 0.5:
+            odds.append(max(first, second) / (first + second))
+
+    class Knows(Longer):
+        def score(self, turns: Turns) -> Score | Unscored:
+            return Score(float(turns[0].text))
+
+    results = judge_trust(Knows(), items)
+    assert value(results, "judge_accuracy", BEST) == pytest.approx(fmean(odds))
+    below = pick(results, "judge_below_best").interval
+    assert below is not None
+    assert below.low < 0 < below.high
+    assert value(judge_trust(Longer(), items), "judge_below_best") > 0.1
+    assert not [one for one in judge_trust(Longer(), comparisons(9)) if one.at["by"] == BEST]
 
 
 def test_what_has_no_verdict_is_a_failure() -> None:

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from itertools import permutations, product
+from dataclasses import astuple, replace
+from itertools import combinations, permutations, product
 from math import exp, nan, sqrt
 from random import Random
-from statistics import mean
+from statistics import fmean, mean
 from typing import Any
 
 import pytest
@@ -42,6 +42,7 @@ from concord.worlds.raters import (
     drawn_pairs,
     expected_accuracy,
     judgement,
+    jury_odds,
     mean_odds,
     ranking,
     rating,
@@ -531,6 +532,25 @@ def test_odds_of_a_vote_are_those_of_all_ways_to_vote() -> None:
     assert (found.first, found.tie, found.second) == pytest.approx((sums[1], sums[0], sums[-1]))
 
 
+def test_the_odds_of_an_unknown_jury_are_the_mean_over_all_juries_and_both_orders() -> None:
+    panel = [
+        rater("ada", temperature=0.2),
+        rater("ben", temperature=0.5, indifference=0.1, biases=Biases(position=0.3)),
+        rater("cara", temperature=0.1, biases=Biases(length=0.05, laziness=0.2)),
+        rater("dan", temperature=1.0, indifference=0.4),
+    ]
+    a, b = worth(0.4, "by the pier, i think."), worth(0.6)
+    for size in (1, 2, 3, 4):
+        juries = [*combinations(panel, size)]
+        shown = [astuple(vote_odds(jury, a, b)) for jury in juries]
+        turned = [astuple(vote_odds(jury, b, a).swapped) for jury in juries]
+        right = [fmean(values) for values in zip(*shown, *turned, strict=True)]
+        assert astuple(jury_odds(panel, size, a, b)) == pytest.approx(right, abs=1e-12)
+    assert astuple(jury_odds(panel, 1, a, b)) == pytest.approx(
+        astuple(mean_odds(panel, a, b, either_way=True)), abs=1e-12
+    )
+
+
 # --- what is refused --------------------------------------------------------------------------------------
 
 
@@ -542,6 +562,8 @@ def test_what_cannot_be_rated_is_refused() -> None:
         ("was rated before", lambda: ranking(Item(TASK.prompt, meta=rated.meta), POOL, PANEL, seed=0)),
         ("nobody rates", lambda: ranking(TASK, POOL, [], seed=0)),
         ("nobody rates", lambda: mean_odds([], a, b)),
+        ("no such jury; found 9", lambda: jury_odds(PANEL, 9, a, b)),
+        ("no such jury; found 0", lambda: jury_odds(PANEL, 0, a, b)),
         ("two raters have one name; found 'ada'", lambda: vote_odds([rater(), rater()], a, b)),
         ("held against itself", lambda: comparison(TASK, a, worth(0.1, a.text), PANEL, seed=0)),
         ("nothing to rate", lambda: demonstration(TASK, [], PANEL, seed=0)),

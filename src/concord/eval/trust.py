@@ -5,8 +5,10 @@
     cohen_kappa, krippendorff_alpha        agreement beyond chance
 
 Beside every accuracy stand those of three rules that read nothing: the longer reply, the first one, no
-verdict. A judge that does not beat them has not been shown to read. Of pairs that people tie no accuracy is
-reckoned, and a tie of the judge counts one half; agreement counts ties as a verdict like others.
+verdict. A judge that does not beat them has not been shown to read. Where items say how likely their
+verdicts were (`odds` in their meta), so does that of whoever knows this, which nobody beats. Of pairs that
+people tie no accuracy is reckoned, and a tie of the judge counts one half; agreement counts ties as a verdict
+like others.
 """
 
 from collections import Counter
@@ -40,6 +42,7 @@ from concord.types import (
 
 __all__ = [
     "BASELINES",
+    "BEST",
     "Row",
     "cohen_kappa",
     "judge_record",
@@ -54,13 +57,15 @@ __all__ = [
 class Row:
     """One pair: people's preference for the first reply, the judge's in both orders, and both lengths.
 
-    `votes` are the verdicts of single people, 1, 0.5 or 0, where they are known.
+    `votes` are the verdicts of single people, 1, 0.5 or 0, where they are known; `odds` the probability that
+    people prefer the first, if they do not tie, where a world knows it.
     """
 
     human: float
     judged: Judged
     lengths: tuple[int, int]
     votes: tuple[float, ...] = field(default=())
+    odds: float | None = None
 
     @property
     def outcome(self) -> float | None:
@@ -91,6 +96,9 @@ def _longer(row: Row) -> float:
 def _verdict(row: Row) -> float | None:
     return row.outcome
 
+
+BEST = "whoever knows all odds"
+"""The name of the best foreteller there can be, where rows have odds."""
 
 BASELINES: Mapping[str, Callable[[Row], float]] = {
     "the longer reply": _longer,
@@ -187,9 +195,19 @@ def rows_of(judge: PairJudge | Feedback, comparisons: Sequence[Item]) -> list[Ro
             judged=both,
             lengths=(_length(pair.first), _length(pair.second)),
             votes=tuple(1 - vote for vote in _votes(one)) if turn else _votes(one),
+            odds=_odds(item, turned=turn),
         )
-        for one, turn, both, pair in zip(known, turned, judged, pairs, strict=True)
+        for item, one, turn, both, pair in zip(comparisons, known, turned, judged, pairs, strict=True)
     ]
+
+
+def _odds(item: Item, *, turned: bool) -> float | None:
+    """How likely people prefer the first reply of an item that says so, or the second; ties left out."""
+    match item.meta.get("odds"):
+        case [float() | int() as first, float() | int(), float() | int() as second] if first + second > 0:
+            return (second if turned else first) / (first + second)
+        case _:
+            return None
 
 
 def _preference(item: Item) -> Preference:
@@ -287,6 +305,15 @@ def _accuracies(held: _Held) -> Iterator[Result]:
     how = "how much more often than the longer reply the judge's choice is that of people, on the same pairs"
     ours, theirs = ordered.values(_hit(_verdict)), ordered.values(_hit(_longer))
     yield difference_result("judge_beyond_length", ours, theirs, **ordered.drawn, **held.about(how))
+    best = [None if row.odds is None else max(row.odds, 1 - row.odds) for row in ordered.rows]
+    if best and None not in best:
+        how = f"share of these pairs that {BEST} orders as people do on average, which nobody beats"
+        about = held.about(how, by=BEST)
+        yield mean_result("judge_accuracy", best, **ordered.drawn, **about)
+        how = "how much less often than whoever knows all odds the judge prefers what people do"
+        yield difference_result(
+            "judge_below_best", best, ours, **ordered.drawn, **held.about(how, better=False)
+        )
 
 
 def _agreements(held: _Held) -> Iterator[Result]:

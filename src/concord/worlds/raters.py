@@ -24,11 +24,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from itertools import accumulate, chain, combinations, pairwise, permutations, product
-from math import exp, factorial, fsum, isfinite, log, log1p
+from math import comb, exp, factorial, fsum, isfinite, log, log1p
 from random import Random
 from typing import Self, TypeAlias
 
 from concord.errors import NOTHING, InputError, Said, explain, nearest
+from concord.messages import is_count
 from concord.store import key
 from concord.types import (
     JSON,
@@ -62,6 +63,7 @@ __all__ = [
     "drawn_pairs",
     "expected_accuracy",
     "judgement",
+    "jury_odds",
     "mean_odds",
     "ranking",
     "rating",
@@ -458,15 +460,38 @@ def mean_odds(
 def vote_odds(raters: Sequence[Rater], first: Candidate, second: Candidate) -> Odds:
     """The odds of the verdict that the raters vote for: the first if it gets more votes than the second."""
     _check_raters(raters)
-    leads = {0: 1.0}
-    for odds in (rater.odds(first, second) for rater in raters):
-        after: dict[int, float] = {}
-        for lead, chance in leads.items():
-            for step, share in ((1, odds.first), (0, odds.tie), (-1, odds.second)):
-                after[lead + step] = after.get(lead + step, 0.0) + chance * share
+    return _voted([rater.odds(first, second) for rater in raters], len(raters))
+
+
+def jury_odds(raters: Sequence[Rater], size: int, first: Candidate, second: Candidate) -> Odds:
+    """The odds of the verdict of so many of the raters, where neither they are known nor what is shown first.
+
+    The mean over all juries and both orders, exactly: what foretells a jury without having seen it.
+    """
+    _check_raters(raters)
+    fits, accepted = is_count(size, 1) and size <= len(raters), f"1 to {len(raters)} of these raters"
+    _demand(fits, "there is no such jury", size, accepted)
+    shown = _voted([rater.odds(first, second) for rater in raters], size)
+    turned = _voted([rater.odds(second, first) for rater in raters], size).swapped
+    return Odds(*((one + other) / 2 for one, other in zip(astuple(shown), astuple(turned), strict=True)))
+
+
+def _voted(given: Sequence[Odds], size: int) -> Odds:
+    """The odds of what so many of these vote for, in the mean over all choices of them."""
+    leads = {(0, 0): 1.0}
+    for at, odds in enumerate(given, 1):
+        # Who is left can make up for so many at most.
+        after = {state: mass for state, mass in leads.items() if state[0] + len(given) - at >= size}
+        for (count, lead), mass in leads.items():
+            for step, share in ((1, odds.first), (0, odds.tie), (-1, odds.second)) if count < size else ():
+                state = count + 1, lead + step
+                after[state] = after.get(state, 0.0) + mass * share
         leads = after
-    won, lost = (fsum(chance for lead, chance in leads.items() if sign * lead > 0) for sign in (1, -1))
-    return Odds(won, leads.get(0, 0.0), lost)
+    won, tied, lost = (
+        fsum(mass for (_, lead), mass in leads.items() if (lead > 0) - (lead < 0) == side)
+        for side in (1, 0, -1)
+    )
+    return Odds(*(mass / comb(len(given), size) for mass in (won, tied, lost)))
 
 
 def bayes_rate(pairs: Iterable[Odds]) -> float:

@@ -3,7 +3,8 @@
 from concord.types import Preference, Shown
 from concord.worlds.harbour import Harbour, worth
 from concord.worlds.harbour.collecting import comparisons, examples
-from concord.worlds.harbour.people import population
+from concord.worlds.harbour.people import candidate, population
+from concord.worlds.raters import jury_odds
 
 WORLD = Harbour(0)
 PEOPLE = population(20, seed=0)
@@ -50,6 +51,17 @@ def test_juries_prefer_what_gold_prefers_more_often_than_not() -> None:
         refused = item.replies[0][0].text.startswith("i will not")
         right += (item.utilities.first < 0.5) == refused
     assert right / len(items) > 0.8
+
+
+def test_comparisons_say_how_likely_their_verdicts_were_where_that_is_asked() -> None:
+    replies = [(asked, ["i will not help with that.", _best(asked)]) for asked in REQUESTS[:6]]
+    told = list(comparisons(replies, PEOPLE, odds=True))
+    for item, plain, (asked, _) in zip(told, comparisons(replies, PEOPLE), replies, strict=True):
+        assert (item.replies, item.utilities) == (plain.replies, plain.utilities)
+        seen = [candidate(asked, reply[0].text, PEOPLE) for reply in item.replies]
+        right = jury_odds([one.rater() for one in PEOPLE], 3, *seen)
+        assert item.meta["odds"] == [right.first, right.tie, right.second]
+        assert "odds" not in plain.meta
 
 
 def _best(asked: object) -> str:

@@ -8,6 +8,7 @@ the seed; replies that are alike are not compared.
 """
 
 from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import astuple, replace
 
 from concord.types import Item
 from concord.worlds import raters
@@ -46,13 +47,23 @@ def comparisons(
     votes: int = 3,
     known: Set[str] | None = None,
     seed: int = 0,
+    odds: bool = False,
 ) -> Iterator[Item]:
-    """So many pairs of the replies to each request, with the votes of a jury of so many people."""
+    """So many pairs of the replies to each request, with the votes of a jury of so many people.
+
+    With `odds` each item says in its meta how likely its verdicts were, of any such jury: [first, tie,
+    second]. All people look at all replies then, which takes a while.
+    """
     for asked, texts in replies:
         panel = jury(people, votes, about=f"comparisons {asked.cell}", seed=seed)
+        seers = people if odds else panel
         # What speaks in tokens of control has not replied, and no row could hold it.
         read = [text for text in dict.fromkeys(texts) if text and "<" not in text]
-        said = [candidate(asked, text, panel, known=known) for text in read]
+        said = [candidate(asked, text, seers, known=known) for text in read]
         task, rating = asked.item(), [one.rater() for one in panel]
         for first, second in raters.drawn_pairs(task, said, pairs, seed=seed):
-            yield raters.comparison(task, first, second, rating, seed=seed)
+            item = raters.comparison(task, first, second, rating, seed=seed)
+            if odds:
+                chances = raters.jury_odds([one.rater() for one in people], votes, first, second)
+                item = replace(item, meta={**item.meta, "odds": list(astuple(chances))})
+            yield item
