@@ -6,18 +6,20 @@ import pytest
 
 from concord.eval.card import DIAGNOSTIC, RULES, lit, score_harbour
 from concord.types import Challenge, Rate, Result, Score, Unscored
-from tests.eval.card.speakers import SETTINGS, SPEAKERS, in_manner, mixed, record, saying
+from tests.eval.card.speakers import OTHER, SETTINGS, SPEAKERS, in_manner, mixed, record, saying
 
 
-def headline(name: str) -> Result:
-    return record(name).card.results[0]
+def headline(name: str, town: int) -> Result:
+    return record(name, town).card.results[0]
 
 
+@pytest.mark.parametrize("town", [0, pytest.param(OTHER, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [name for name in SPEAKERS if name != "good"])
-def test_each_fault_lights_its_own_diagnostic_and_no_other(name: str) -> None:
-    card = record(name).card
+def test_each_fault_lights_its_own_diagnostic_and_no_other(name: str, town: int) -> None:
+    card = record(name, town).card
     assert lit(card) == [name]
-    good, bad = headline("good"), headline(name)
+    assert lit(record("good", town).card) == []
+    good, bad = headline("good", town), headline(name, town)
     assert good.value is not None
     assert bad.value is not None
     assert good.interval is not None
