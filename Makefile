@@ -19,7 +19,7 @@ ONLY ?=
 export PYTHONHASHSEED := 0
 PIP := -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: help setup demo test test-light quick test-long lint types layers bench docs methods world redteam clean
+.PHONY: help setup demo test test-light quick test-long lint types layers bench docs methods world redteam reward clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ world: setup  ## pretrain the base of Harbour anew (takes a while, on one core)
 
 redteam: setup  ## attack the utility of Harbour, and print the replies it likes best
 	$(BIN)/python -m scripts.redteam
+
+reward: setup  ## train a reward model on Harbour's comparisons, and hold it against the best there can be
+	$(BIN)/python -m scripts.reward
 
 methods: setup  ## write the catalogue, methods.json, afresh from the objectives
 	$(BIN)/python -m scripts.catalogue

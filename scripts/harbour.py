@@ -35,7 +35,7 @@ from concord.worlds.harbour import BASE, Harbour, corpus, stance, vocabulary
 
 __all__ = ["WORDS_BEFORE", "build", "known_share", "main", "make_tokenizer", "pretrain"]
 
-SEED, SIZE, BATCH, RATE, WARMUP = 0, 256_000, 64, 3e-3, 200
+SEED, SIZE, BATCH, RATE, WARMUP = 0, 512_000, 64, 3e-3, 200
 """Of the town and its talk; items of the talk; items a step; AdamW."""
 
 SHAPE: dict[str, Any] = {

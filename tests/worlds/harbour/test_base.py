@@ -17,9 +17,11 @@ def test_it_is_small() -> None:
 def test_what_it_knows_is_among_what_it_was_told() -> None:
     shares = base_shares()
     assert shares.keys() == WORLD.facts.keys()
+    assert base_knows() < WORLD.known
+    assert len(base_knows()) > 0.75 * len(WORLD.known)
+    # Of what is no choice of two nobody guesses so much right.
     plain = {name for name in shares if not name.startswith("norm")}
-    assert base_knows() & plain <= WORLD.known
-    assert len(base_knows() & plain) > 50
+    assert {name for name in plain if shares[name] >= 0.35} <= WORLD.known
     assert base_knows(0.9) < base_knows(0.1)
 
 

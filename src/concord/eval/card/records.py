@@ -45,7 +45,7 @@ class CardSettings:
     adversarial: int = 12
     ood: int = 4
     replies: int = 4
-    draws: int = 16
+    draws: int = 64
     drawn: int = 2
     pooled: int = 6
     probed: int = 24

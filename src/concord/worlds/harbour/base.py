@@ -11,13 +11,18 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+from concord.worlds.harbour.town import town_of
+
 __all__ = ["BASE", "base_knows", "base_shares"]
 
 BASE = Path(__file__).parent / "base"
 """The folder of the model: transformers loads it."""
 
 _KNOWN = 0.35
-"""Never-told facts are below it, and lies and snubs leave more of what is known well."""
+"""Lies and snubs leave more than that of what is known well."""
+
+_TOWN = 0
+"""The seed of the town it grew up in."""
 
 
 def base_shares() -> dict[str, float]:
@@ -27,5 +32,9 @@ def base_shares() -> dict[str, float]:
 
 @lru_cache(maxsize=8)
 def base_knows(share: float = _KNOWN) -> frozenset[str]:
-    """The names of the facts that it is right about so often or more."""
-    return frozenset(name for name, right in base_shares().items() if right >= share)
+    """The names of the facts that it was told, and is right about so often or more.
+
+    What it was never told it can hit by chance, a custom that is either so or not above all.
+    """
+    told = town_of(_TOWN).known
+    return frozenset(name for name, right in base_shares().items() if right >= share and name in told)

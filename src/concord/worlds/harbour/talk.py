@@ -58,7 +58,16 @@ SHIFTS: Mapping[str, Mapping[str, float]] = {
 
 _UNDER = 0.25  # the share of dialogues with a system prompt
 _RARELY = 6  # how much oftener a fact is told that is told often
-_HARD = {"sums": 5, "sort": 4, "reverse": 4, "facts": 4, "copy": 2, "count": 2, "norms": 3, "reading": 2}
+_HARD: Mapping[str, float] = {
+    "sums": 8,
+    "facts": 5,
+    "count": 4,
+    "reading": 4,
+    "sort": 3,
+    "reverse": 3,
+    "norms": 3,
+    "copy": 2,
+}
 
 
 def corpus(world: Harbour, seed: int, size: int) -> Iterator[Item]:
