@@ -146,6 +146,14 @@ def test_nothing_is_divided_by_a_gain_that_may_be_none() -> None:
         assert "not certain" in found.why_none
 
 
+def test_a_gain_of_a_few_items_is_nothing_to_divide_by() -> None:
+    for count, kept in ((1, None), (3, None), (20, 0.5)):
+        aligned = {"in": [1.0] * count, "out": [0.5] * count}
+        base = {"in": [0.0] * count, "out": [0.0] * count}
+        found = named(robustness_results(aligned, base, inside="in"))["relative_robustness out"]
+        assert found.value == kept
+
+
 def test_effective_robustness_is_the_distance_from_the_line() -> None:
     def level(logit: float) -> float:
         return 1 / (1 + exp(-logit))
@@ -171,6 +179,12 @@ def test_consistency_by_hand() -> None:
     # Three are settled: one the same, two not.
     assert (same.value, same.n, same.failures) == (pytest.approx(1 / 3), 3, 3)
     assert (alike.value, alike.n, alike.failures) == (pytest.approx((1 + 1 / 3 + 0 + 1) / 4), 4, 2)
+
+
+def test_decisions_that_always_agree_may_not_do_so_elsewhere() -> None:
+    _, alike = consistency_results([["a", "a"]] * 30)
+    assert alike.interval is not None
+    assert 0.8 < alike.interval.low < alike.interval.high == 1
 
 
 def test_a_decision_of_false_is_a_decision() -> None:

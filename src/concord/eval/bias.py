@@ -11,6 +11,7 @@ A refusal is none of the three: it is counted apart, neither right nor biased.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from statistics import fmean
 from typing import Any, Literal, TypeAlias, Unpack
 
@@ -246,6 +247,7 @@ def group_gaps(
         rows,
         _largest_gap,
         why_none="there is one group only; give the numbers of another",
+        scale=(0.0, inf),
         clusters=clusters,
         seed=seed,
         **(about | {"how": how.replace(" ()", ""), "higher_is_better": False}),

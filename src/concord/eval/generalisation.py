@@ -22,8 +22,9 @@ import numpy as np
 
 from concord.errors import InputError, explain, nearest
 from concord.eval.asking import drawn, joined_labels, scored_by_name
-from concord.eval.rows import check_alike, complete_result
-from concord.eval.statistics import About, Labels, difference_result, mean_result, share_result
+from concord.eval.resampling import FEWEST
+from concord.eval.rows import check_alike, complete_result, rate_result
+from concord.eval.statistics import About, Labels, difference_result, share_result
 from concord.eval.winrate import outcome_result
 from concord.types import Challenge, Feedback, Item, Policy, Result, Sampling, Turns
 
@@ -115,7 +116,11 @@ def gap_results(
         return extreme(map(fmean, by_split.values()))
 
     at = {"split": extreme(means, key=means.__getitem__)} if means else {}
-    about = {**levels, "how": f"mean {metric} on the split where it is worst", "at": at}
+    about = {
+        **levels,
+        "how": f"mean {metric} on the split where it is worst; chance alone makes it worse",
+        "at": at,
+    }
     return [*found, _over("worst_split", scores, worst, clusters=shared, seed=seed, **about)]
 
 
@@ -183,7 +188,9 @@ def _kept_gain(by_split: Mapping[str, Sequence[float]]) -> float | None:
 
 def _uncertain(gain: Result) -> bool:
     """Whether a gain may be none at all, so that nothing can be divided by it."""
-    return not gain.value or (gain.interval is not None and gain.interval.low <= 0 <= gain.interval.high)
+    if gain.interval is None:  # there are too few items, or all have gained as much
+        return not gain.value or gain.n < FEWEST
+    return gain.interval.low <= 0 <= gain.interval.high
 
 
 def effective_robustness(inside: float, outside: float, baselines: Sequence[tuple[float, float]]) -> Result:
@@ -302,7 +309,7 @@ def consistency_results(
         share_result(
             "consistency", same, clusters=clusters, seed=seed, how=how, higher_is_better=True, **about
         ),
-        mean_result(
+        rate_result(
             "decision_agreement",
             alike,
             clusters=clusters,

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import isfinite
+from math import inf, isfinite
 from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
@@ -365,6 +365,7 @@ def misalignment_results(reading: Reading, *, clusters: Sequence[Labels] = (), s
             rows,
             statistic,
             why_none="no two behaviours of a prompt can be compared; look at why the policy has no U_A",
+            scale=(0.0, inf),
             clusters=clusters,
             seed=seed,
             how=how,
