@@ -281,7 +281,7 @@ def test_shares_of_behaviours() -> None:
 
 
 def test_readings_from_more_draws_are_others() -> None:
-    """A policy in perfect order: chance in 4 draws passes for disorder, so 4 and 64 are not ranked together."""
+    """Of a policy in perfect order, chance in 4 draws passes for disorder."""
     chance = np.random.default_rng(0)
     law = {"good": 0.45, "fair": 0.3, "dull": 0.15, "bad": 0.1}
     names = [f"p{prompt}" for prompt in range(60)]
