@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import exp, log
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,6 +68,18 @@ def test_a_gap_has_the_interval_of_two_independent_means() -> None:
     assert ends is not None
     error = (0.75 * 0.25 / 40 + 0.5 * 0.5 / 20) ** 0.5
     assert ends.high - ends.low == pytest.approx(2 * 2.0 * error, rel=0.15)
+
+
+def test_the_level_of_the_worst_split_is_held_whichever_that_is() -> None:
+    """Six splits that are all worth 0.7: the worst of them by chance is not worth less."""
+    chance, held = np.random.default_rng(5), 0
+    for _ in range(25):
+        scores = {f"{split}": (chance.random(25) < 0.7).astype(float).tolist() for split in range(6)}
+        (worst,) = [one for one in gap_results(scores, inside="0") if one.name == "worst_split"]
+        assert worst.interval is not None
+        assert worst.interval.low <= (worst.value or 0.0) <= worst.interval.high
+        held += worst.interval.low <= 0.7 <= worst.interval.high
+    assert held >= 22
 
 
 def test_less_is_better_turns_worst_around() -> None:

@@ -14,7 +14,8 @@ With M a mean score, I the split inside of what was learned and O_j those outsid
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from math import exp, log
+from functools import partial
+from math import exp, inf, isfinite, log
 from statistics import fmean
 from typing import TypeAlias, TypedDict, Unpack
 
@@ -22,11 +23,11 @@ import numpy as np
 
 from concord.errors import InputError, explain, nearest
 from concord.eval.asking import drawn, joined_labels, scored_by_name
-from concord.eval.resampling import FEWEST
+from concord.eval.resampling import FEWEST, Design, Floats, errors, measured, reach
 from concord.eval.rows import check_alike, complete_result, rate_result
-from concord.eval.statistics import About, Labels, difference_result, share_result
+from concord.eval.statistics import LEVEL, About, Labels, difference_result, share_result, without_interval
 from concord.eval.winrate import outcome_result
-from concord.types import Challenge, Feedback, Item, Policy, Result, Sampling, Turns
+from concord.types import Challenge, Feedback, Interval, Item, Policy, Result, Sampling, Turns
 
 __all__ = [
     "Decide",
@@ -109,19 +110,46 @@ def gap_results(
             how = f"mean {metric} on {inside} less that on {split}"
             about = {**gaps, "how": how, "at": {"split": split}}
             found.append(_over("generalisation_gap", both, _gap, clusters=shared, seed=seed, **about))
-    extreme = min if higher_is_better else max
-    means = {split: fmean(known) for split, values in scores.items() if (known := _known(values))}
+    about = {**levels, "how": f"mean {metric} on the split where it is worst; chance alone makes it worse"}
+    return [*found, _worst(scores, shared, seed, about)]
 
-    def worst(by_split: Mapping[str, Sequence[float]]) -> float:
-        return extreme(map(fmean, by_split.values()))
 
-    at = {"split": extreme(means, key=means.__getitem__)} if means else {}
-    about = {
-        **levels,
-        "how": f"mean {metric} on the split where it is worst; chance alone makes it worse",
-        "at": at,
-    }
-    return [*found, _over("worst_split", scores, worst, clusters=shared, seed=seed, **about)]
+def _worst(scores: _Scores, clusters: _Clusters, seed: int, about: About) -> Result:
+    """The level of the worst split, in [min_j L_j, min_j U_j], where every level j is in [L_j, U_j] (Sidak).
+
+    Which split is worst is itself left to chance: an interval around its level alone would say too little.
+    """
+    extreme = max if about.get("higher_is_better") is False else min
+    parts = {split: measured(values, clusters=clusters.get(split, ())) for split, values in scores.items()}
+    means = {split: float(values.mean()) for split, ((values,), _) in parts.items() if len(values)}
+    n = sum(len(values) for (values,), _ in parts.values())
+    if means:
+        about["at"] = {"split": extreme(means, key=means.__getitem__)}
+    tell = partial(Result, name="worst_split", n=n, failures=sum(map(len, scores.values())) - n)
+    if len(means) < len(parts):
+        return tell(value=None, why_none="a split has no score; look at why its items have none", **about)
+    halves = {split: _half(values, design, len(parts), seed) for split, ((values,), design) in parts.items()}
+    interval = None
+    if isfinite(sum(halves.values())) and any(halves.values()):
+        low, high = (extreme(means[split] + sign * halves[split] for split in means) for sign in (-1, 1))
+        how = f"intervals of all {len(means)} splits at once (Sidak); of their ends the worst"
+        interval = Interval(low, high, level=LEVEL, how=how)
+    else:
+        why = "a split has too few values, or none of them differ"
+        about["how"] = without_interval(about.get("how", ""), why)
+    return tell(value=extreme(means.values()), interval=interval, **about)
+
+
+def _half(values: Floats, design: Design, count: int, seed: int) -> float:
+    """Half the width of the interval of a mean, one of so many that hold at once; infinite where unknown."""
+    off, size = (values - values.mean())[:, None], np.ones(len(values))
+    if not design.known:
+        return inf
+    error = errors(design, off, size)
+    if not error[0]:
+        return 0.0
+    times, _ = reach(design, off, size, error, level=LEVEL ** (1 / count), seed=seed)
+    return times * float(error[0])
 
 
 def _gap(by_split: Mapping[str, Sequence[float]]) -> float:
@@ -256,10 +284,6 @@ def _over(
         seed=seed,
         **about,
     )
-
-
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
 
 
 # --- other words, other draws -----------------------------------------------------------------------------
