@@ -15,7 +15,7 @@ With M a mean score, I the split inside of what was learned and O_j those outsid
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from math import exp, inf, isfinite, log
+from math import exp, isfinite, log
 from statistics import fmean
 from typing import TypeAlias, TypedDict, Unpack
 
@@ -23,9 +23,17 @@ import numpy as np
 
 from concord.errors import InputError, explain, nearest
 from concord.eval.asking import drawn, joined_labels, scored_by_name
-from concord.eval.resampling import FEWEST, Design, Floats, errors, measured, reach
+from concord.eval.resampling import FEWEST, measured
 from concord.eval.rows import check_alike, complete_result, rate_result
-from concord.eval.statistics import LEVEL, About, Labels, difference_result, share_result, without_interval
+from concord.eval.statistics import (
+    LEVEL,
+    About,
+    Labels,
+    difference_result,
+    half_width,
+    share_result,
+    without_interval,
+)
 from concord.eval.winrate import outcome_result
 from concord.types import Challenge, Feedback, Interval, Item, Policy, Result, Sampling, Turns
 
@@ -128,7 +136,10 @@ def _worst(scores: _Scores, clusters: _Clusters, seed: int, about: About) -> Res
     tell = partial(Result, name="worst_split", n=n, failures=sum(map(len, scores.values())) - n)
     if len(means) < len(parts):
         return tell(value=None, why_none="a split has no score; look at why its items have none", **about)
-    halves = {split: _half(values, design, len(parts), seed) for split, ((values,), design) in parts.items()}
+    halves = {
+        split: half_width(values, design, at_once=len(parts), seed=seed)
+        for split, ((values,), design) in parts.items()
+    }
     interval = None
     if isfinite(sum(halves.values())) and any(halves.values()):
         low, high = (extreme(means[split] + sign * halves[split] for split in means) for sign in (-1, 1))
@@ -138,18 +149,6 @@ def _worst(scores: _Scores, clusters: _Clusters, seed: int, about: About) -> Res
         why = "a split has too few values, or none of them differ"
         about["how"] = without_interval(about.get("how", ""), why)
     return tell(value=extreme(means.values()), interval=interval, **about)
-
-
-def _half(values: Floats, design: Design, count: int, seed: int) -> float:
-    """Half the width of the interval of a mean, one of so many that hold at once; infinite where unknown."""
-    off, size = (values - values.mean())[:, None], np.ones(len(values))
-    if not design.known:
-        return inf
-    error = errors(design, off, size)
-    if not error[0]:
-        return 0.0
-    times, _ = reach(design, off, size, error, level=LEVEL ** (1 / count), seed=seed)
-    return times * float(error[0])
 
 
 def _gap(by_split: Mapping[str, Sequence[float]]) -> float:
