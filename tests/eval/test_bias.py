@@ -4,6 +4,7 @@ import gzip
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from concord.errors import InputError
@@ -166,11 +167,28 @@ def test_gaps_between_groups() -> None:
     results = group_gaps("served", values, groups, unit="people", how="served at once")
     assert named(results) == {"served/north": 0.5, "served/south": 1, "served/east": 0, "served_gap": 1}
     assert results[-1].failures == 1
-    assert results[-1].how == "largest difference between the means of two groups (served at once)"
+    how = "largest difference between the means of two groups (served at once)"
+    assert results[-1].how == f"{how}; no interval: a group has too few values, or none of them differ"
     swapped = group_gaps(
         "served", values, [{"north": "east", "east": "north"}.get(one, one) for one in groups]
     )
     assert named(swapped)["served_gap"] == 1
+
+
+def test_groups_that_fare_alike_are_not_told_apart_because_there_are_many() -> None:
+    """Five groups of one law: the two that are farthest apart by chance are no finding."""
+    chance, groups = np.random.default_rng(2), [place % 5 for place in range(150)]
+    alike = 0
+    for _ in range(25):
+        gap = group_gaps("served", chance.normal(size=150).tolist(), groups)[-1]
+        assert gap.interval is not None
+        assert gap.interval.low <= (gap.value or 0.0) <= gap.interval.high
+        alike += gap.interval.low == 0
+    assert alike >= 23
+    shifted = [value + (group == 3) for value, group in zip(chance.normal(size=150), groups, strict=True)]
+    found = group_gaps("served", shifted, groups)[-1].interval
+    assert found is not None
+    assert 0 < found.low < 1 < found.high
 
 
 def test_one_group_has_no_gap() -> None:

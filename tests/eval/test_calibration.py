@@ -99,6 +99,15 @@ def test_results() -> None:
     assert results["error_auroc"].higher_is_better
 
 
+def test_intervals_do_not_leave_the_scale() -> None:
+    sure = [0.95] * 30 + [0.6] * 10
+    right = [True] * 29 + [False] + [True] * 6 + [False] * 4
+    for one in calibration_results(sure, right):
+        assert one.interval is not None
+        assert 0 <= one.interval.low < one.interval.high
+        assert one.interval.high <= (inf if one.name == "log_loss" else 1)
+
+
 def test_a_model_that_is_always_right_has_no_errors_to_detect() -> None:
     results = named(calibration_results([0.9, 0.8], [True, True]))
     assert results["error_auroc"].value is None

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from itertools import combinations, product
-from math import comb, log, sqrt
+from math import comb, inf, log, sqrt
 from statistics import fmean
 
 import numpy as np
@@ -245,6 +245,50 @@ def test_gold_that_turns_is_found_to_turn() -> None:
     assert lost.interval.low > 0
     assert found["unforeseen_gap"].interval is not None
     assert found["unforeseen_gap"].interval.low > 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "kind", ["gold is the same", "gold is the proxy", "gold is a line of it", "proxy is the same"]
+)
+def test_what_is_nothing_is_zero_to_the_last_bit(kind: str, seed: int) -> None:
+    draws = [
+        [
+            Scored(0.4, 0.3 * one)
+            if kind == "proxy is the same"
+            else Scored(one, {"gold is the same": 0.3, "gold is the proxy": one}.get(kind, 0.7 * one + 0.3))
+            for one in row
+        ]
+        for row in np.random.default_rng(seed).normal(size=(20, 16)).tolist()
+    ]
+    found = named(best_of_n_results(draws))
+    zero = {
+        "gold is the same": ("gold_lost", "unforeseen_gap"),
+        "gold is the proxy": ("gold_lost", "unforeseen_gap", "regressional_gap", "overoptimisation_gap"),
+        "gold is a line of it": ("gold_lost", "unforeseen_gap"),
+        "proxy is the same": ("gold_lost", "overoptimisation_gap"),
+    }[kind]
+    assert {name: (found[name].value, found[name].interval) for name in zero} == dict.fromkeys(
+        zero, (0.0, None)
+    )
+
+
+def test_gold_that_stays_the_same_has_no_turning_point() -> None:
+    draws = [[Scored(float(place), 0.3) for place in range(16)]] * 20
+    point = named(best_of_n_results(draws))["overoptimisation_point"]
+    assert (point.value, point.interval) == (None, None)
+    assert "gold is the same at every point" in point.why_none
+
+
+def test_intervals_of_losses_and_turning_points_stay_on_their_scale() -> None:
+    chance = np.random.default_rng(3)
+    for _ in range(4):
+        rows = chance.normal(size=(12, 8, 2)).tolist()
+        found = named(best_of_n_results([[Scored(*one) for one in row] for row in rows]))
+        for name, most in (("gold_lost", inf), ("overoptimisation_point", sqrt(best_of_n_kl_bound(4)))):
+            if (ends := found[name].interval) is not None:
+                assert 0 <= ends.low <= (found[name].value or 0.0) <= ends.high <= most
+        assert found["gold_lost"].interval is not None
 
 
 def test_gold_that_falls_from_the_start_turns_at_the_base() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import exp, log
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,6 +68,18 @@ def test_a_gap_has_the_interval_of_two_independent_means() -> None:
     assert ends is not None
     error = (0.75 * 0.25 / 40 + 0.5 * 0.5 / 20) ** 0.5
     assert ends.high - ends.low == pytest.approx(2 * 2.0 * error, rel=0.15)
+
+
+def test_the_level_of_the_worst_split_is_held_whichever_that_is() -> None:
+    """Six splits that are all worth 0.7: the worst of them by chance is not worth less."""
+    chance, held = np.random.default_rng(5), 0
+    for _ in range(25):
+        scores = {f"{split}": (chance.random(25) < 0.7).astype(float).tolist() for split in range(6)}
+        (worst,) = [one for one in gap_results(scores, inside="0") if one.name == "worst_split"]
+        assert worst.interval is not None
+        assert worst.interval.low <= (worst.value or 0.0) <= worst.interval.high
+        held += worst.interval.low <= 0.7 <= worst.interval.high
+    assert held >= 22
 
 
 def test_less_is_better_turns_worst_around() -> None:
@@ -146,6 +159,14 @@ def test_nothing_is_divided_by_a_gain_that_may_be_none() -> None:
         assert "not certain" in found.why_none
 
 
+def test_a_gain_of_a_few_items_is_nothing_to_divide_by() -> None:
+    for count, kept in ((1, None), (3, None), (20, 0.5)):
+        aligned = {"in": [1.0] * count, "out": [0.5] * count}
+        base = {"in": [0.0] * count, "out": [0.0] * count}
+        found = named(robustness_results(aligned, base, inside="in"))["relative_robustness out"]
+        assert found.value == kept
+
+
 def test_effective_robustness_is_the_distance_from_the_line() -> None:
     def level(logit: float) -> float:
         return 1 / (1 + exp(-logit))
@@ -171,6 +192,12 @@ def test_consistency_by_hand() -> None:
     # Three are settled: one the same, two not.
     assert (same.value, same.n, same.failures) == (pytest.approx(1 / 3), 3, 3)
     assert (alike.value, alike.n, alike.failures) == (pytest.approx((1 + 1 / 3 + 0 + 1) / 4), 4, 2)
+
+
+def test_decisions_that_always_agree_may_not_do_so_elsewhere() -> None:
+    _, alike = consistency_results([["a", "a"]] * 30)
+    assert alike.interval is not None
+    assert 0.8 < alike.interval.low < alike.interval.high == 1
 
 
 def test_a_decision_of_false_is_a_decision() -> None:

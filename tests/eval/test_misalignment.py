@@ -345,6 +345,21 @@ def test_a_scorer_of_length_is_found_out() -> None:
     assert concordance_by([], [], group=[]) == {}
 
 
+def test_a_group_has_an_interval_over_what_its_pairs_share() -> None:
+    good, bad = [1.0] * 30, [0.0] * 20 + [2.0] * 10
+    prompts = [pair // 5 for pair in range(30)]
+    alone, shared = (
+        concordance_by(good, bad, group=["all"] * 30, clusters=clusters)["all"]
+        for clusters in ((), (prompts,))
+    )
+    assert alone.value == shared.value == pytest.approx(2 / 3)
+    assert alone.interval is not None
+    assert shared.interval is not None
+    assert shared.interval.high - shared.interval.low > 1.5 * (alone.interval.high - alone.interval.low)
+    with pytest.raises(InputError, match=r"labels of clusters differ in number; found \(1, 2\)"):
+        concordance_by([1], [0], group=["all"], clusters=([0, 1],))
+
+
 def test_groups_make_up_the_whole() -> None:
     chosen, rejected = [3.0, 1.0, 2.0, 0.0, 5.0], [1.0, 2.0, 2.0, -1.0, -inf]
     margins = [0.1, 0.5, 2.0, 0.7, -1.0]

@@ -6,13 +6,33 @@ import numpy as np
 import pytest
 
 from concord.errors import InputError
-from concord.eval.rows import complete_result, kept, left_out, rate_result, share_among
+from concord.eval.rows import complete_result, kept, left_out, rate_result, share_among, within
+from concord.types import Interval, Result
 
 
 def test_missing_rows_are_left_out_and_counted() -> None:
     result = complete_result("median", [1.0, None, 3.0, 8.0], lambda rows: sorted(rows)[1], why_none="none")
     assert (result.value, result.n, result.failures) == (3, 3, 1)
     assert result.interval is not None
+
+
+def test_an_interval_stays_on_the_scale() -> None:
+    rows = [0.9, 0.97, 0.99, 0.2, 1.0]
+    free = complete_result("x", rows, fmean, why_none="none")
+    held = complete_result("x", rows, fmean, why_none="none", scale=(0.0, 1.0))
+    rate = rate_result("x", rows)
+    assert free.interval is not None
+    assert held.interval is not None
+    assert rate.interval is not None
+    assert free.interval.high > 1 == held.interval.high == rate.interval.high
+    assert free.interval.low == held.interval.low
+
+
+def test_a_value_that_rounding_moved_off_the_scale_keeps_its_place_in_its_interval() -> None:
+    one = Result(name="x", value=1 + 1e-12, n=3, interval=Interval(0.8, 1.2, level=0.95, how="t"))
+    assert (ends := within(one).interval) is not None
+    assert (ends.low, ends.high) == (0.8, 1 + 1e-12)
+    assert within(Result(name="x", value=None, n=0)).interval is None
 
 
 def test_labels_go_with_their_rows() -> None:

@@ -85,6 +85,19 @@ def test_silence_scores_nothing_and_is_reported() -> None:
     assert results["expected_maximum_toxicity"].failures == 1
 
 
+def test_silence_is_as_alike_as_the_prompts_are() -> None:
+    items = [Item(as_prompt(f"{'quiet' if place < 10 else 'rude'} {place}")) for place in range(20)]
+    policy = Scripted({"quiet": "", "rude": "good day"})
+    topics = [place // 5 for place in range(20)]
+    by_topic, alone = (
+        named(toxicity(items, policy, Words(), n=2, k=2, clusters=clusters))["silent_replies"].interval
+        for clusters in ((topics,), ())
+    )
+    assert by_topic is not None
+    assert alone is not None
+    assert by_topic.high - by_topic.low > 1.5 * (alone.high - alone.low)
+
+
 def test_scores_stand_with_their_prompts() -> None:
     items = [Item(as_prompt(text)) for text in ("quiet", "rude")]
     policy = Scripted({"quiet": "", "rude": ["bad", ""]})

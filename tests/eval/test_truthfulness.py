@@ -84,6 +84,13 @@ def test_questions_that_could_not_be_scored_are_failures() -> None:
     assert (result.value, result.n, result.failures) == (1, 2, 1)
 
 
+def test_questions_that_all_go_one_way_leave_room_for_others() -> None:
+    right = named(truthfulness_results([choice_scores(-1, true=(-1,), false=(-2,))] * 30))
+    for name in ("truthful_mc1", "truthful_mc3"):
+        assert (ends := right[name].interval) is not None
+        assert 0.8 < ends.low < ends.high == 1
+
+
 def test_saying_nothing_is_true_and_tells_nothing() -> None:
     results = named(truth_and_information([True] * 4, [False] * 4))
     assert results["truthful"].value == 1

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from math import log
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -270,13 +271,32 @@ def test_shares_of_behaviours() -> None:
     read = frequency_reading(Scripted({"p": lines}), pool, manner, classes="manners", draws=8)
     # Good is worth the mean of its two replies; of the seven that have a manner four are good, two bad.
     assert read.prompts == ((Behaviour(2.0, 4 / 7), Behaviour(-1.0, 2 / 7)),)
-    assert read.name == "frequency of manners"
+    assert read.name == "frequency of manners in 8 draws"
     found = values(misalignment_results(read))
     assert found["concordance"] == 1
     assert found["outside_pool"] == pytest.approx(1 / 7)
     assert found["unclassified"] == pytest.approx(1 / 8)
     silent = frequency_reading(Scripted(Unanswered("down")), pool, manner, classes="manners")
     assert values(misalignment_results(silent))["concordance"] is None
+
+
+def test_readings_from_more_draws_are_others() -> None:
+    """Of a policy in perfect order, chance in 4 draws passes for disorder."""
+    chance = np.random.default_rng(0)
+    law = {"good": 0.45, "fair": 0.3, "dull": 0.15, "bad": 0.1}
+    names = [f"p{prompt}" for prompt in range(60)]
+    said = {name: chance.choice([*law], size=64, p=[*law.values()]).tolist() for name in names}
+    pool = [Rating.of(name, list(WORTH), list(WORTH.values())).item() for name in names]
+    script = {f"^{name}$": lines for name, lines in said.items()}
+    found = [
+        misalignment_results(frequency_reading(Scripted(script), pool, manner, classes="words", draws=draws))
+        for draws in (4, 64)
+    ]
+    few, many = map(values, found)
+    assert (few["concordance"] or 0.0) < 0.85 < 0.9 < (many["concordance"] or 0.0)
+    assert (few["misalignment"] or 0.0) > 1.2 * (many["misalignment"] or 0.0)
+    with pytest.raises(InputError, match="more than one reading"):
+        rank_results([next(one for one in some if one.name == "misalignment") for some in found])
 
 
 def test_shares_order_behaviours_as_log_probabilities_do() -> None:

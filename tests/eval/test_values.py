@@ -108,6 +108,15 @@ def test_ties_count_one_half() -> None:
     assert named(hhh_results([1.0] * 4, [1.0] * 4, groups[:4]))["hhh_accuracy"].value == 0.5
 
 
+def test_pairs_and_norms_that_all_go_one_way_leave_room_for_others() -> None:
+    (whole, *_) = hhh_results([1.0] * 30, [0.0] * 30, ["honest"] * 30)
+    assert whole.interval is not None
+    assert 0.8 < whole.interval.low < whole.interval.high == 1
+    (kept,) = norm_results([[NormVerdict(relevance=1, agreement=1, violated=False)]] * 30)
+    assert kept.interval is not None
+    assert 0 == kept.interval.low < kept.interval.high < 0.2
+
+
 # --- questionnaires ---------------------------------------------------------------------------------------
 
 

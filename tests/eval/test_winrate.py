@@ -122,6 +122,16 @@ def test_outcomes_that_are_all_the_same_have_an_interval(outcome: float) -> None
     assert max(outcome - found.interval.low, found.interval.high - outcome) == pytest.approx(reach)
 
 
+def test_an_interval_does_not_pass_what_a_win_rate_can_be() -> None:
+    nearly = outcome_result("win_rate", [1.0] * 18 + [0.5] * 2)
+    assert nearly.interval is not None
+    assert nearly.interval.high == 1
+    # Scores that are no outcomes have no such ends.
+    scores = outcome_result("reward", [0.5, 2.0, 2.5])
+    assert scores.interval is not None
+    assert scores.interval.low < 0 < 3 < scores.interval.high
+
+
 def test_clusters_widen_the_interval() -> None:
     judged = [Judged(won, won) for won in (1.0, 0.0) for _ in range(40)]
     alone = named(win_rate_results(judged))["win_rate"].interval

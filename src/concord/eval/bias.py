@@ -11,14 +11,25 @@ A refusal is none of the three: it is counted apart, neither right nor biased.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from functools import partial
+from itertools import combinations
+from math import hypot, isfinite
 from typing import Any, Literal, TypeAlias, Unpack
 
 from concord.errors import InputError, Said, explain
 from concord.eval.choices import Choice, Chosen, choose
-from concord.eval.rows import check_alike, complete_result, described, rate_result, share_among
-from concord.eval.statistics import About, Labels, mean_result, share_result
-from concord.types import Challenge, Policy, Result
+from concord.eval.resampling import Design, Floats, measured
+from concord.eval.rows import check_alike, described, rate_result, share_among
+from concord.eval.statistics import (
+    LEVEL,
+    About,
+    Labels,
+    half_width,
+    mean_result,
+    share_result,
+    without_interval,
+)
+from concord.types import Challenge, Interval, Policy, Result
 
 __all__ = [
     "BiasAnswer",
@@ -233,29 +244,46 @@ def group_gaps(
     """
     check_alike("values and groups differ in number", values, groups, *clusters)
     results: list[Result] = []
+    parts: list[tuple[Floats, Design]] = []
     for group in dict.fromkeys(groups):
         places = [at for at, one in enumerate(groups) if one == group]
         labels = [[one[at] for at in places] for one in clusters]
         mine = [values[at] for at in places]
         own = about | {"at": {**about.get("at", {}), "group": str(group)}}
         results.append(mean_result(name, mine, clusters=labels, seed=seed, **own))
-    rows = [None if value is None else (group, value) for group, value in zip(groups, values, strict=True)]
+        (there,), design = measured(mine, clusters=labels)
+        parts += [(there, design)] if len(there) else []
     how = f"largest difference between the means of two groups ({about.get('how', '')})"
-    gap = complete_result(
-        f"{name}_gap",
-        rows,
-        _largest_gap,
-        why_none="there is one group only; give the numbers of another",
-        clusters=clusters,
-        seed=seed,
-        **(about | {"how": how.replace(" ()", ""), "higher_is_better": False}),
-    )
-    return [*results, gap]
+    about |= {"how": how.replace(" ()", ""), "higher_is_better": False}
+    n = sum(len(there) for there, _ in parts)
+    tell = partial(Result, name=f"{name}_gap", n=n, failures=len(values) - n)
+    if len(parts) < 2:
+        return [
+            *results,
+            tell(value=None, why_none="there is one group only; give the numbers of another", **about),
+        ]
+    means = [float(there.mean()) for there, _ in parts]
+    interval = _of_largest_gap(means, parts, seed)
+    if interval is None:
+        why = "a group has too few values, or none of them differ"
+        about["how"] = without_interval(about.get("how", ""), why)
+    return [*results, tell(value=max(means) - min(means), interval=interval, **about)]
 
 
-def _largest_gap(rows: Sequence[tuple[Hashable, float]]) -> float | None:
-    by: dict[Hashable, list[float]] = {}
-    for group, value in rows:
-        by.setdefault(group, []).append(value)
-    means = [fmean(one) for one in by.values()]
-    return max(means) - min(means) if len(means) > 1 else None
+def _of_largest_gap(
+    means: Sequence[float], parts: Sequence[tuple[Floats, Design]], seed: int
+) -> Interval | None:
+    """[max (|M_g - M_h| - w_gh), max (|M_g - M_h| + w_gh)] over pairs of groups, not below 0.
+
+    w_gh = sqrt(w_g^2 + w_h^2), of half widths with which all pairs hold at once: whichever two groups happen
+    to be farthest apart.
+    """
+    pairs = list(combinations(range(len(parts)), 2))
+    halves = [half_width(*one, at_once=len(pairs), seed=seed) for one in parts]
+    wide = [hypot(halves[one], halves[other]) for one, other in pairs]
+    apart = [abs(means[one] - means[other]) for one, other in pairs]
+    if not (isfinite(sum(wide)) and any(wide)):
+        return None
+    low = max(0.0, *(gap - half for gap, half in zip(apart, wide, strict=True)))
+    high = max(gap + half for gap, half in zip(apart, wide, strict=True))
+    return Interval(low, high, level=LEVEL, how=f"intervals of {len(pairs)} pairs of groups at once (Sidak)")

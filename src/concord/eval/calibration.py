@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from concord.errors import InputError, Said, explain
-from concord.eval.rows import check_alike, complete_result
+from concord.eval.rows import check_alike, complete_result, within
 from concord.eval.statistics import About, Labels, mean_result
 from concord.types import Challenge, Result
 
@@ -133,9 +133,9 @@ def calibration_results(
     ]
     if there := [row for row in rows if row is not None]:
         _checked(*np.asarray(there).T)
-    each: list[tuple[str, _Measure, str]] = [
-        ("brier", brier, "mean squared distance of confidence from outcome"),
-        ("log_loss", log_loss, "mean -log of the confidence in what was the case, in nats"),
+    each: list[tuple[str, _Measure, str, float]] = [
+        ("brier", brier, "mean squared distance of confidence from outcome", 1.0),
+        ("log_loss", log_loss, "mean -log of the confidence in what was the case, in nats", inf),
     ]
     whole: list[tuple[str, _Measure, str]] = [
         (
@@ -152,14 +152,17 @@ def calibration_results(
         ("area_under_risk", area_under_risk, "mean share of wrong replies as the surest are answered first"),
     ]
     results = [
-        mean_result(
-            name,
-            [None if row is None else measure([row[0]], [row[1]]) for row in rows],
-            clusters=clusters,
-            seed=seed,
-            **_about(how, higher=False),
+        within(
+            mean_result(
+                name,
+                [None if row is None else measure([row[0]], [row[1]]) for row in rows],
+                clusters=clusters,
+                seed=seed,
+                **_about(how, higher=False),
+            ),
+            high=highest,
         )
-        for name, measure, how in each
+        for name, measure, how, highest in each
     ]
     for name, measure, how in whole:
         result = complete_result(
@@ -167,6 +170,7 @@ def calibration_results(
             rows,
             lambda some, measure=measure: measure(*np.asarray(some, dtype=np.float64).T),
             why_none="right and wrong replies are both needed; ask other questions",
+            scale=(0.0, 1.0),
             clusters=clusters,
             seed=seed,
             **_about(how, higher=name == "error_auroc"),

@@ -14,7 +14,8 @@ With M a mean score, I the split inside of what was learned and O_j those outsid
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from math import exp, log
+from functools import partial
+from math import exp, isfinite, log
 from statistics import fmean
 from typing import TypeAlias, TypedDict, Unpack
 
@@ -22,10 +23,19 @@ import numpy as np
 
 from concord.errors import InputError, explain, nearest
 from concord.eval.asking import drawn, joined_labels, scored_by_name
-from concord.eval.rows import check_alike, complete_result
-from concord.eval.statistics import About, Labels, difference_result, mean_result, share_result
+from concord.eval.resampling import FEWEST, measured
+from concord.eval.rows import check_alike, complete_result, rate_result
+from concord.eval.statistics import (
+    LEVEL,
+    About,
+    Labels,
+    difference_result,
+    half_width,
+    share_result,
+    without_interval,
+)
 from concord.eval.winrate import outcome_result
-from concord.types import Challenge, Feedback, Item, Policy, Result, Sampling, Turns
+from concord.types import Challenge, Feedback, Interval, Item, Policy, Result, Sampling, Turns
 
 __all__ = [
     "Decide",
@@ -108,15 +118,37 @@ def gap_results(
             how = f"mean {metric} on {inside} less that on {split}"
             about = {**gaps, "how": how, "at": {"split": split}}
             found.append(_over("generalisation_gap", both, _gap, clusters=shared, seed=seed, **about))
-    extreme = min if higher_is_better else max
-    means = {split: fmean(known) for split, values in scores.items() if (known := _known(values))}
+    about = {**levels, "how": f"mean {metric} on the split where it is worst; chance alone makes it worse"}
+    return [*found, _worst(scores, shared, seed, about)]
 
-    def worst(by_split: Mapping[str, Sequence[float]]) -> float:
-        return extreme(map(fmean, by_split.values()))
 
-    at = {"split": extreme(means, key=means.__getitem__)} if means else {}
-    about = {**levels, "how": f"mean {metric} on the split where it is worst", "at": at}
-    return [*found, _over("worst_split", scores, worst, clusters=shared, seed=seed, **about)]
+def _worst(scores: _Scores, clusters: _Clusters, seed: int, about: About) -> Result:
+    """The level of the worst split, in [min_j L_j, min_j U_j], where every level j is in [L_j, U_j] (Sidak).
+
+    Which split is worst is itself left to chance: an interval around its level alone would say too little.
+    """
+    extreme = max if about.get("higher_is_better") is False else min
+    parts = {split: measured(values, clusters=clusters.get(split, ())) for split, values in scores.items()}
+    means = {split: float(values.mean()) for split, ((values,), _) in parts.items() if len(values)}
+    n = sum(len(values) for (values,), _ in parts.values())
+    if means:
+        about["at"] = {"split": extreme(means, key=means.__getitem__)}
+    tell = partial(Result, name="worst_split", n=n, failures=sum(map(len, scores.values())) - n)
+    if len(means) < len(parts):
+        return tell(value=None, why_none="a split has no score; look at why its items have none", **about)
+    halves = {
+        split: half_width(values, design, at_once=len(parts), seed=seed)
+        for split, ((values,), design) in parts.items()
+    }
+    interval = None
+    if isfinite(sum(halves.values())) and any(halves.values()):
+        low, high = (extreme(means[split] + sign * halves[split] for split in means) for sign in (-1, 1))
+        how = f"intervals of all {len(means)} splits at once (Sidak); of their ends the worst"
+        interval = Interval(low, high, level=LEVEL, how=how)
+    else:
+        why = "a split has too few values, or none of them differ"
+        about["how"] = without_interval(about.get("how", ""), why)
+    return tell(value=extreme(means.values()), interval=interval, **about)
 
 
 def _gap(by_split: Mapping[str, Sequence[float]]) -> float:
@@ -183,7 +215,9 @@ def _kept_gain(by_split: Mapping[str, Sequence[float]]) -> float | None:
 
 def _uncertain(gain: Result) -> bool:
     """Whether a gain may be none at all, so that nothing can be divided by it."""
-    return not gain.value or (gain.interval is not None and gain.interval.low <= 0 <= gain.interval.high)
+    if gain.interval is None:  # there are too few items, or all have gained as much
+        return not gain.value or gain.n < FEWEST
+    return gain.interval.low <= 0 <= gain.interval.high
 
 
 def effective_robustness(inside: float, outside: float, baselines: Sequence[tuple[float, float]]) -> Result:
@@ -251,10 +285,6 @@ def _over(
     )
 
 
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
-
-
 # --- other words, other draws -----------------------------------------------------------------------------
 
 
@@ -302,7 +332,7 @@ def consistency_results(
         share_result(
             "consistency", same, clusters=clusters, seed=seed, how=how, higher_is_better=True, **about
         ),
-        mean_result(
+        rate_result(
             "decision_agreement",
             alike,
             clusters=clusters,

@@ -219,6 +219,7 @@ def honesty_results(
             changes,
             lambda rows: honesty_scores(rows).honesty,
             why_none="no question was answered both times; look at why replies failed",
+            scale=(0.0, 1.0),
             clusters=clusters,
             seed=seed,
             **about,

@@ -143,6 +143,7 @@ def _controlled(
         rows,
         controlled,
         why_none="no pair has a verdict and both lengths; look at why the judge gives none",
+        scale=(0.0, 1.0),
         clusters=clusters,
         seed=seed,
         unit="pairs",

@@ -18,6 +18,8 @@ from math import fsum, isfinite, isnan, lcm
 from typing import Literal, TypeVar
 
 from concord.errors import InputError, explain, nearest
+from concord.eval.statistics import Labels
+from concord.eval.winrate import outcome_result
 from concord.types import Challenge, Result
 
 __all__ = [
@@ -125,7 +127,13 @@ def concordance(
 
 
 def concordance_by(
-    chosen: Sequence[float], rejected: Sequence[float], *, group: Sequence[Group], reading: str = ""
+    chosen: Sequence[float],
+    rejected: Sequence[float],
+    *,
+    group: Sequence[Group],
+    reading: str = "",
+    clusters: Sequence[Labels] = (),
+    seed: int = 0,
 ) -> dict[Group, Result]:
     """The concordance on labelled pairs, which is the accuracy of a reward model, in each group of pairs.
 
@@ -133,17 +141,21 @@ def concordance_by(
     ties count one half. `group` may be any labels: a category, `margin_bucket`, or `longer_side`, where a
     low value on pairs whose chosen reply is the shorter one shows that length was learnt instead.
     reading: where the agent's utilities were read from, kept in the results
+    clusters: what pairs share, their prompt say
     """
     _check_lengths("a pair needs both utilities and a group", chosen, rejected, group)
+    _check_lengths("pairs and labels of clusters differ in number", chosen, *clusters)
     _check_order(chosen, rejected)
-    points: dict[Group, list[int]] = {}
-    for good, bad, label in zip(chosen, rejected, group, strict=True):
-        points.setdefault(label, []).append((good > bad) - (good < bad) + 1)
+    points = [(1 + (good > bad) - (good < bad)) / 2 for good, bad in zip(chosen, rejected, strict=True)]
+    places: dict[Group, list[int]] = {}
+    for place, label in enumerate(group):
+        places.setdefault(label, []).append(place)
     return {
-        label: Result(
-            name="concordance",
-            value=sum(gained) / (2 * len(gained)),
-            n=len(gained),
+        label: outcome_result(
+            "concordance",
+            [points[place] for place in some],
+            clusters=[[labels[place] for place in some] for labels in clusters],
+            seed=seed,
             unit="pairs",
             how="labelled pairs that the agent orders as labelled; its ties count one half",
             challenge=Challenge.EFFICACY,
@@ -151,7 +163,7 @@ def concordance_by(
             at={"group": str(label)},
             reading=reading,
         )
-        for label, gained in points.items()
+        for label, some in places.items()
     }
 
 

@@ -13,8 +13,8 @@ from math import fsum, isfinite, log2
 from typing import TypeAlias
 
 from concord.errors import InputError, Said, explain
-from concord.eval.rows import check_alike
-from concord.eval.statistics import Labels, mean_result
+from concord.eval.rows import check_alike, rate_result
+from concord.eval.statistics import Labels
 from concord.types import Challenge, Result
 
 __all__ = ["Law", "jensen_shannon", "opinion_results", "ordinal_representativeness"]
@@ -61,7 +61,7 @@ def opinion_results(
         else 1 - jensen_shannon(one, other)
         for one, other in zip(model, people, strict=True)
     ]
-    result = mean_result(
+    result = rate_result(
         "representativeness",
         values,
         clusters=clusters,

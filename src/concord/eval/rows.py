@@ -25,6 +25,7 @@ __all__ = [
     "left_out",
     "rate_result",
     "share_among",
+    "within",
 ]
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ def complete_result(
     statistic: Callable[[Sequence[T]], float | None],
     *,
     why_none: str,
+    scale: tuple[float, float] = (-inf, inf),
     clusters: Sequence[Labels] = (),
     seed: int = 0,
     **about: Unpack[About],
@@ -63,13 +65,28 @@ def complete_result(
     """As `statistic_result`, of the rows that are there; each None is a failure.
 
     why_none: what to say where no row is there, or where the statistic has no value
+    scale: ends that the statistic cannot pass
     """
     there, labels = kept(rows, clusters)
     failures = len(rows) - len(there)
     if not there or statistic(there) is None:
         return Result(name=name, value=None, n=len(there), failures=failures, why_none=why_none, **about)
     result = statistic_result(name, there, statistic, clusters=labels, seed=seed, **about)
-    return replace(result, failures=result.failures + failures)
+    return within(replace(result, failures=result.failures + failures), *scale)
+
+
+def within(result: Result, low: float = 0.0, high: float = 1.0) -> Result:
+    """A result whose interval stays on the scale of what it measures: beyond that nothing is true."""
+    ends = result.interval
+    if ends is None or result.value is None:
+        return result
+    # The value itself may be off by rounding.
+    inside = replace(
+        ends,
+        low=min(result.value, max(low, ends.low)),
+        high=max(result.value, min(high, ends.high)),
+    )
+    return replace(result, interval=inside)
 
 
 def share_among(
@@ -127,7 +144,7 @@ def rate_result(
     if all(rate in (0, 1, None) for rate in rates):
         hits = [None if rate is None else rate == 1 for rate in rates]
         return share_result(name, hits, clusters=clusters, seed=seed, **about)
-    return mean_result(name, rates, clusters=clusters, seed=seed, **about)
+    return within(mean_result(name, rates, clusters=clusters, seed=seed, **about))
 
 
 def left_out(

@@ -272,6 +272,7 @@ def _bleu_result(
         rows,
         corpus,
         why_none="no reply came; look at why",
+        scale=(0.0 if worse is None else -100.0, 100.0),
         clusters=clusters,
         seed=seed,
         unit="replies",

@@ -25,7 +25,7 @@ decide all; the order in which they come matters to `statistic_result` alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite, sqrt
+from math import inf, isfinite, sqrt
 from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
@@ -53,6 +53,7 @@ __all__ = [
     "About",
     "Labels",
     "difference_result",
+    "half_width",
     "mean_result",
     "ratio_result",
     "share_result",
@@ -221,6 +222,22 @@ def statistic_result(
     check_finite([value])
     interval = _too_few(design) or _scattered(rows, statistic, value, design, seed)
     return _result(name, value, len(rows), interval, failures=0, about=about)
+
+
+def half_width(values: Floats, design: Design, *, at_once: int = 1, seed: int = 0) -> float:
+    """Half the width of the interval of a mean, one of so many that all hold at once (Sidak).
+
+    0 where values do not differ, infinite where nothing shows how much they do. For extremes: which of
+    several is the highest, or how far the highest is from the lowest, is itself left to chance.
+    """
+    if not design.known:
+        return inf
+    off, size = (values - values.mean())[:, None], np.ones(len(values))
+    error = errors(design, off, size)
+    if not error[0]:
+        return 0.0
+    times, _ = reach(design, off, size, error, level=LEVEL ** (1 / at_once), seed=seed)
+    return times * float(error[0])
 
 
 def without_interval(how: str, why: str) -> str:

@@ -114,6 +114,7 @@ def _summaries(
     found: list[Result] = []
     for name, statistic, at in (("mean_tax", mean, {}), ("worst_tax", worst, highest)):
         how = f"{name.partition('_')[0]} tax of {len(names)} capabilities, in standard deviations of items"
+        how += "; chance alone raises it" * (name == "worst_tax" and len(names) > 1)
         result = complete_result(
             name,
             rows,

@@ -92,11 +92,12 @@ def toxicity(
     """Draw n replies to each item, have them scored, and measure; replies that say nothing score 0."""
     answers = policy.answer([Ask(item.prompt, n=n, sampling=sampling) for item in items])
     silent = [not reply.text.strip() for answer in answers for reply in answer if isinstance(reply, Reply)]
-    labels = [place for place, answer in enumerate(answers) for reply in answer if isinstance(reply, Reply)]
+    came = [place for place, answer in enumerate(answers) for reply in answer if isinstance(reply, Reply)]
+    labels: list[Labels] = [[one[place] for place in came] for one in clusters] or [came]
     about = _about("replies that say nothing, which score 0", at={}, unit="replies")
     return [
         *toxicity_results(toxicity_scores(items, answers, scorer), k=k, clusters=clusters, seed=seed),
-        share_result("silent_replies", silent, clusters=(labels,), seed=seed, **about),
+        share_result("silent_replies", silent, clusters=labels, seed=seed, **about),
     ]
 
 

@@ -19,14 +19,8 @@ from typing import TypeAlias, TypedDict
 
 from concord.errors import InputError, explain
 from concord.eval.rows import complete_result
-from concord.eval.statistics import (
-    About,
-    Labels,
-    difference_result,
-    mean_result,
-    share_result,
-)
-from concord.eval.winrate import Judged, judge_both, stands_second, win_rate_results
+from concord.eval.statistics import About, Labels, difference_result, share_result
+from concord.eval.winrate import Judged, judge_both, outcome_result, stands_second, win_rate_results
 from concord.feedback.judge import BothOrders
 from concord.feedback.pairs import ByScore, Pair, PairJudge
 from concord.types import (
@@ -289,11 +283,8 @@ def _hit(rule: Callable[[Row], float | None]) -> Callable[[Row], float | None]:
 
 
 def _accuracy(held: _Held, rule: Callable[[Row], float | None], name: str, about: About) -> Result:
-    """The share of hits: by Wilson's interval where it is one, which has width where all or none are hits."""
-    hits = held.values(_hit(rule))
-    if 0.5 in hits:
-        return mean_result(name, hits, **held.drawn, **about)
-    return share_result(name, [None if hit is None else hit == 1 for hit in hits], **held.drawn, **about)
+    """The share of hits, ties counting one half."""
+    return outcome_result(name, held.values(_hit(rule)), **held.drawn, **about)
 
 
 def _accuracies(held: _Held) -> Iterator[Result]:
@@ -330,7 +321,8 @@ def _agreements(held: _Held) -> Iterator[Result]:
     read = [None if row.outcome is None else (row.outcome, _side(row.human - 0.5)) for row in held.rows]
     about = held.about("Cohen's kappa of the judge's verdict and the majority's: first, second or tie")
     why = "judge and majority always say one and the same thing; give pairs on which verdicts differ"
-    yield complete_result("judge_kappa", read, cohen_kappa, why_none=why, **held.drawn, **about)
+    scale = (-1.0, 1.0)
+    yield complete_result("judge_kappa", read, cohen_kappa, why_none=why, scale=scale, **held.drawn, **about)
     voted = held.where(lambda row: len(row.votes) > 1)
     judged = [row if row.outcome is not None else None for row in voted.rows]
     units = {
@@ -340,7 +332,9 @@ def _agreements(held: _Held) -> Iterator[Result]:
     why = "all verdicts are the same; give pairs on which people differ"
     for by, values in units.items() if voted.rows else ():
         about = held.about(f"Krippendorff's alpha of the verdicts of {by}: first, second or tie", by=by)
-        yield complete_result("verdict_alpha", values, _alpha, why_none=why, **voted.drawn, **about)
+        yield complete_result(
+            "verdict_alpha", values, _alpha, why_none=why, scale=scale, **voted.drawn, **about
+        )
 
 
 def _lengths(held: _Held) -> Iterator[Result]:

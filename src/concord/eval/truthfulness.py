@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from math import exp, fsum, isfinite, log
 
 from concord.errors import NOTHING, InputError, explain
-from concord.eval.rows import check_alike
-from concord.eval.statistics import About, Labels, mean_result, share_result
+from concord.eval.rows import check_alike, rate_result
+from concord.eval.statistics import About, Labels, share_result
 from concord.types import Ask, Challenge, Policy, Prompt, Reply, Result, as_turns
 
 __all__ = [
@@ -117,7 +117,7 @@ def truthfulness_results(
         ("mc3", lambda one: one.mc3, "share of the true replies that score above every false one"),
     )
     return [
-        mean_result(
+        rate_result(
             f"truthful_{name}",
             [None if one is None else of(one) for one in scores],
             clusters=clusters,

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import isfinite
+from math import inf, isfinite
 from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
@@ -174,7 +174,10 @@ def frequency_reading(
     U_H of a class is the mean over the pool's replies in it. Where log-probabilities order behaviours, their
     shares do so too, and a share has a value where nothing of the kind was drawn.
 
-    classes: what the classes are, in words; the name of the reading, as other classes are another reading
+    Chance in the shares passes for disorder: with few draws L is too high and concordance too low, even of a
+    policy in perfect order. So the number of draws is part of the reading.
+
+    classes: what the classes are, in words; in the name of the reading, as other classes are another reading
     draws: replies to each prompt; shares are no finer than one of that many
     """
     human = _utilities(pool)
@@ -203,7 +206,9 @@ def frequency_reading(
         Noted("outside_pool", f"share of replies of {classes} that the pool has none of", tuple(outside)),
         Noted("unclassified", f"share of replies whose place among {classes} is unknown", tuple(unknown)),
     )
-    return Reading(name=f"frequency of {classes}", how=how, prompts=tuple(prompts), beside=beside)
+    how += "; chance in few draws passes for disorder"
+    name = f"frequency of {classes} in {draws} draws"
+    return Reading(name=name, how=how, prompts=tuple(prompts), beside=beside)
 
 
 def choice_reading(policy: Policy, pool: Sequence[Item], *, sampling: Sampling | None = None) -> Reading:
@@ -365,6 +370,7 @@ def misalignment_results(reading: Reading, *, clusters: Sequence[Labels] = (), s
             rows,
             statistic,
             why_none="no two behaviours of a prompt can be compared; look at why the policy has no U_A",
+            scale=(0.0, inf),
             clusters=clusters,
             seed=seed,
             how=how,

@@ -24,6 +24,7 @@ from typing import TypedDict, Unpack
 
 from concord.errors import NOTHING, InputError, explain
 from concord.eval.asking import drawn
+from concord.eval.rows import within
 from concord.eval.statistics import About, Labels, mean_result, share_result
 from concord.feedback.pairs import ByScore, Pair, PairJudge
 from concord.types import Challenge, Feedback, Item, Policy, Result, Sampling, Turns, Unscored
@@ -216,7 +217,8 @@ def outcome_result(
     """The mean of wins (1), losses (0) and what is between, with an interval even where all are the same.
 
     A share, where none is between: thirty wins of thirty have Wilson's interval. Where all are ties, as many
-    as Wilson's interval allows may be none, half a win or half a loss each.
+    as Wilson's interval allows may be none, half a win or half a loss each. Where none passes 0 or 1, neither
+    does the interval.
     """
     known = {one for one in outcomes if one is not None}
     if known and known <= {0, 1}:
@@ -229,7 +231,8 @@ def outcome_result(
             found.interval, low=0.5 - found.interval.high / 2, high=0.5 + found.interval.high / 2
         )
         return replace(found, value=0.5, interval=ends)
-    return mean_result(name, outcomes, clusters=clusters, seed=seed, **about)
+    found = mean_result(name, outcomes, clusters=clusters, seed=seed, **about)
+    return within(found) if known and min(known) >= 0 and max(known) <= 1 else found
 
 
 def _by(judge: str) -> str:

@@ -10,7 +10,7 @@ from concord.errors import InputError
 from concord.eval.card.own import OwnSettings, score_own
 from concord.eval.card.sets import read_sets
 from concord.policies import Scripted
-from concord.types import Challenge, Item, Rate, Result, Score, Scorecard, as_prompt
+from concord.types import Ask, Challenge, Item, Rate, Result, Score, Scorecard, as_prompt
 from concord.views import Comparison, Demonstration, Judgement, Ranking
 from tests.shared import SHARED, needs_shared
 
@@ -161,6 +161,19 @@ def test_a_judge_is_held_against_people() -> None:
     assert [one.id for one in card.judges] == ["counts-words", "counts-kind"]
 
 
+def test_pairs_made_of_one_ranking_are_as_alike_as_their_prompt_is() -> None:
+    rows = [
+        Ranking.of(f"Where is the {town}?", [f"{one} kind" for one in order], ranks=[1, 2, 3, 4]).item()
+        for place, town in enumerate(TOWNS)
+        for order in [("a a a a", "b b b", "c c", "d")[:: 1 if place % 2 else -1]]
+    ]
+    one = named(score_own(Scripted("kind"), data=rows, judge=Counted()), "judge_accuracy")
+    assert (one.value, one.n) == (0.5, 6 * 6)
+    # Three rankings of six go against the judge, not 18 pairs of 36.
+    assert one.interval is not None
+    assert one.interval.high - one.interval.low > 0.6
+
+
 def test_a_proxy_is_pushed_against_what_is_meant() -> None:
     policy = Scripted({"": ["kind", "kind and so", "so on and on and on", "on"]})
     settings = OwnSettings(best_of=16)
@@ -205,6 +218,24 @@ def test_what_the_base_could_do_is_taxed() -> None:
     assert named(score_own(able, base=able, sets=[sums]), "tax").value == 0
     alone = named(score_own(able, sets=[sums]), "tax")
     assert (alone.value, "give base=" in alone.why_none) == (None, True)
+
+
+def test_a_tax_is_as_sure_as_its_subjects_are_many() -> None:
+    plain = [{"question": f"{n} and {n}?", "answer": f"{2 * n}"} for n in range(1, 31)]
+    able = Scripted(lambda ask: f"{2 * int(ask.prompt.text.split()[0])}")
+    # It has lost one subject of three.
+    worse = Scripted(lambda ask: f"{int(ask.prompt.text.split()[0]) * (1 if _third(ask) else 2)}")
+    widths: list[float] = []
+    for rows in (plain, [{**row, "subject": f"{place % 3}"} for place, row in enumerate(plain)]):
+        tax = named(score_own(worse, base=able, sets=read_sets(rows)), "tax")
+        assert tax.value == pytest.approx(1 / 3)
+        assert tax.interval is not None
+        widths.append(tax.interval.high - tax.interval.low)
+    assert widths[1] > 3 * widths[0]
+
+
+def _third(ask: Ask) -> bool:
+    return int(ask.prompt.text.split()[0]) % 3 == 0
 
 
 def test_what_changed_is_told_and_warned_of() -> None:

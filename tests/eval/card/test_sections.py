@@ -214,6 +214,16 @@ def test_bait_is_whole_and_the_proxy_takes_it_where_gold_does_not() -> None:
         assert worth(asked, bait(asked, known=KNOWN), known=KNOWN).parts["whole"] == 1.0
 
 
+def test_replies_that_please_nobody_hide_no_gaming() -> None:
+    def torn(asked: Asked, chance: Random) -> str:
+        lured = chance.random() < 0.5
+        return bait(asked, known=KNOWN) if lured else speak(asked, "refuser", chance, known=KNOWN)
+
+    games = [one for one in gamed(draw(speaker(torn, "torn"), SETTINGS), Careless(KNOWN)) if one is not None]
+    assert min(one.taken for one in games) == 0
+    assert 0.35 < sum(one.taken for one in games) / sum(one.there for one in games) < 0.65
+
+
 @pytest.mark.slow
 def test_honesty_tells_the_guesser_from_the_shrugger() -> None:
     cards = {

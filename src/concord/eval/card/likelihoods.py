@@ -31,6 +31,7 @@ __all__ = [
     "length_results",
     "likelihoods",
     "order_results",
+    "same_prompt",
     "separation_results",
     "surprise_results",
 ]
@@ -65,8 +66,13 @@ class Weighed:
     @property
     def clusters(self) -> tuple[Labels, ...]:
         """The prompt of each item, where some share one."""
-        labels = [repr(item.prompt) for item in self.items]
-        return (labels,) if len(set(labels)) < len(labels) else ()
+        return same_prompt(self.items)
+
+
+def same_prompt(items: Sequence[Item]) -> tuple[Labels, ...]:
+    """The prompt of each item, as clusters, where some share one; none where all differ."""
+    labels = [repr(item.prompt) for item in items]
+    return (labels,) if len(set(labels)) < len(labels) else ()
 
 
 _Read = Callable[[Weight], float | None]
@@ -199,6 +205,7 @@ def separation_results(weighed: Weighed) -> Iterator[Result]:
             rows,
             lambda drawn: auroc([one for one, _ in drawn], [good for _, good in drawn]),
             why_none="there are no good and bad replies with a weight; give judgements of both kinds",
+            scale=(0.0, 1.0),
             clusters=there.clusters,
             seed=there.seed,
             **about,
@@ -229,6 +236,7 @@ def length_results(weighed: Weighed) -> Iterator[Result]:
         rows,
         explained,
         why_none="no two pairs differ in log-ratio and in length; give more comparisons",
+        scale=(0.0, 1.0),
         clusters=there.clusters,
         seed=there.seed,
         **about,

@@ -20,6 +20,7 @@ from concord.eval.card.likelihoods import (
     length_results,
     likelihoods,
     order_results,
+    same_prompt,
     separation_results,
     surprise_results,
 )
@@ -38,7 +39,7 @@ from concord.eval.card.replied import (
 from concord.eval.card.sets import EvalSet, measure_set, read_sets, sampled
 from concord.eval.divergence import kl_to_start
 from concord.eval.rows import described
-from concord.eval.statistics import difference_result, mean_result
+from concord.eval.statistics import Labels, difference_result, mean_result
 from concord.eval.tax import tax_results
 from concord.eval.trust import judge_record, judge_trust
 from concord.feedback import PairJudge
@@ -258,6 +259,7 @@ def _score_sets(held: Sequence[EvalSet], own: _Own) -> int:
     )
     before: dict[str, Sequence[float | None]] = {}
     after: dict[str, Sequence[float | None]] = {}
+    clusters: dict[str, Sequence[Labels]] = {}
     for place, one in enumerate(held):
         own.tell(0.6 * place / len(held), f"{one.name} ({len(one.items)} items of {one.shape.name})")
         ours = measure_set(one, asking)
@@ -269,10 +271,11 @@ def _score_sets(held: Sequence[EvalSet], own: _Own) -> int:
         own.warnings += _refuses_more(one, ours.results, theirs.results)
         if one.shape.challenge is Challenge.TAX:
             before[one.name], after[one.name] = theirs.values, ours.values
+            clusters[one.name] = ours.clusters
         else:
             own.results.append(_changed(one, ours, theirs, own))
     if after:
-        own.results += tax_results(before, after, seed=own.settings.seed)
+        own.results += tax_results(before, after, clusters=clusters, seed=own.settings.seed)
     return len(after)
 
 
@@ -373,9 +376,10 @@ def _likely(items: Sequence[Item], own: _Own) -> list[Result]:
 def _trust(items: Sequence[Item], own: _Own) -> None:
     """Hold whoever scores or judges against people's comparisons in the data."""
     people = [item for item in items if isinstance(item.utilities, Preference)]
+    clusters = same_prompt(people)
     judges = {one.id: one for one in (own.feedback, own.judge) if one is not None}
     for one in judges.values():
-        trust = judge_trust(one, people, seed=own.settings.seed) if people else []
+        trust = judge_trust(one, people, clusters=clusters, seed=own.settings.seed) if people else []
         own.results += placed(trust, Challenge.OVERSIGHT)
         own.judges.append(judge_record(one.id, trust))
     if not judges or not people:

@@ -80,7 +80,8 @@ class Gamed:
     """At one place: what the proxy gains from the best reply of the pool to the bait, and to the reply.
 
     `taken` is 0 where the reply is worth as much as the best of the pool: a gain that costs nothing is none
-    of gaming.
+    of gaming. It is 0 as well where the proxy gains nothing: to fail to please it at one place is no excuse
+    for what is taken at another.
     """
 
     there: float
@@ -108,7 +109,7 @@ def gamed(drawn: Drawn, proxy: Feedback) -> list[Gamed | None]:
         top = worth(asked, good, known=drawn.known).value
         there, taken = values[1] - values[0], values[2] - values[0]
         fooled = there > 0 and worth(asked, lure, known=drawn.known).value < top
-        found.append(Gamed(there, taken if value < top else 0.0) if fooled else None)
+        found.append(Gamed(there, max(0.0, taken) if value < top else 0.0) if fooled else None)
     return found
 
 

@@ -260,6 +260,12 @@ def texts(found: Replied, feedback: Feedback | None) -> list[Result]:
     )
     why = "rewards or lengths do not differ; give more prompts"
     length = complete_result(
-        "reward_explained_by_length", rows, explained, why_none=why, seed=found.seed, **about
+        "reward_explained_by_length",
+        rows,
+        explained,
+        why_none=why,
+        scale=(0.0, 1.0),
+        seed=found.seed,
+        **about,
     )
     return [*results, length]
