@@ -21,8 +21,9 @@ from concord.engine.logprobs import Kind
 from concord.engine.precision import still
 from concord.train.adapters import Lora, add_lora
 from concord.train.forecast import HOLES, SLACK, Costs, Stretch, row_costs, work_of
+from concord.train.models import Precision
 from concord.train.plan import plan_step
-from concord.train.rehearsal import Precision, Way, skeleton
+from concord.train.rehearsal import Way, skeleton
 
 __all__ = ["measure"]
 

@@ -19,8 +19,10 @@ from concord.objectives import initial_state
 from concord.tensors import PerReply, Replies, RunningMean
 from concord.train import Loop, Optimizing, Policy, Rows, Stepped, Task, Term, adamw, chance, fit, rate
 from concord.train.checkpoint import Checkpoints
+from concord.train.fit import Quiet
 from concord.train.held_out import results_of
-from concord.train.hooks import Evaluator, Moving, Quiet, Recorder, Saver
+from concord.train.hooks import Evaluator, Recorder, Saver
+from concord.train.moving import Moving
 from concord.train.plan import plan_step
 from concord.train.saving import restore
 from concord.train.step import evaluate, gradient

@@ -18,8 +18,8 @@ from concord.store import Store
 from concord.tensors import Logits, ReferencedPairs, ReferencedRanked, ReferencedReplies, ReferencedTokens
 from concord.train.batch import Batch
 from concord.train.fit import Loop, Stepped
-from concord.train.hooks import Moving
 from concord.train.models import Sizes, Trainee, alike, load_trainee
+from concord.train.moving import Moving
 from concord.train.optimizers import Optimizing, adamw
 from concord.train.ranks import ALONE
 from concord.train.records import owners

@@ -10,9 +10,10 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from concord.errors import RunError, Said, explain
 from concord.objectives import initial_state
@@ -22,8 +23,24 @@ from concord.train.optimizers import Optimizing, clip, rate
 from concord.train.source import Source, costs, plan_of
 from concord.train.step import Counted, Done, Policy, ask, gradient
 from concord.train.task import Task
+from concord.types import JSON
 
-__all__ = ["Hook", "Loop", "Stepped", "Term", "bare", "fit", "is_memory", "metrics_of"]
+__all__ = [
+    "Hook",
+    "Loop",
+    "Quiet",
+    "Remembering",
+    "Saved",
+    "Stepped",
+    "Term",
+    "bare",
+    "fit",
+    "is_memory",
+    "metrics_of",
+]
+
+Saved: TypeAlias = tuple[Mapping[str, Tensor], Mapping[str, JSON]]
+"""Tensors, and what else there is to know."""
 
 
 @dataclass
@@ -224,6 +241,32 @@ class Hook(Protocol):
 
     def end(self, loop: Loop) -> None:
         """When all is done, or the loop was asked to stop."""
+        ...
+
+
+class Quiet:
+    """A hook that does nothing, to be made more of."""
+
+    def begin(self, loop: Loop) -> None:
+        """Before the first step."""
+
+    def after(self, loop: Loop, done: Stepped) -> None:
+        """After each step."""
+
+    def end(self, loop: Loop) -> None:
+        """When all is done."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A hook with something to remember from step to step."""
+
+    def remember(self) -> Saved:
+        """What there is to remember."""
+        ...
+
+    def recall(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Take it back."""
         ...
 
 

@@ -1,48 +1,32 @@
-"""What hangs on the loop: metrics, evaluation, checkpoints, samples, a reference that moves."""
+"""What hangs on the loop: metrics, evaluation, checkpoints, samples."""
 
-import copy
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from concord.engine import Line, LocalPolicy, LogProbs
+from concord.engine import LocalPolicy
 from concord.errors import ConcordError, RunError
 from concord.messages import Prompt
 from concord.results import Result
 from concord.run import Run
 from concord.seam import Ask, Reply, Sampling
-from concord.tensors import PerToken
 from concord.train.checkpoint import Checkpoints
-from concord.train.fit import Hook, Loop, Stepped, is_memory, metrics_of
+from concord.train.fit import Hook, Loop, Quiet, Saved, Stepped, is_memory, metrics_of
 from concord.train.held_out import results_of
-from concord.train.saving import Saved, saved
+from concord.train.saving import saved
 from concord.train.source import plan_of
 from concord.train.step import Counted, Done, evaluate
 from concord.types import JSON
 
-__all__ = ["Evaluator", "Moving", "Quiet", "Recorder", "Sampler", "Saver", "Tell", "peak_memory"]
+__all__ = ["Evaluator", "Recorder", "Sampler", "Saver", "Tell", "peak_memory"]
 
 Tell: TypeAlias = Callable[[Mapping[str, float]], None]
 """How a row of metrics is passed on."""
-
-
-class Quiet:
-    """A hook that does nothing, to be made more of."""
-
-    def begin(self, loop: Loop) -> None:
-        """Before the first step."""
-
-    def after(self, loop: Loop, done: Stepped) -> None:
-        """After each step."""
-
-    def end(self, loop: Loop) -> None:
-        """When all is done."""
 
 
 @dataclass
@@ -281,45 +265,3 @@ class Sampler(Quiet):
             else:
                 found.append({"prompt": text, "reply": "", "finish": "failed", "tokens": 0})
         return found
-
-
-class Moving(Quiet):
-    """A reference that follows the policy: every so many steps a share of the policy is mixed into it.
-
-    It is a copy of the policy, and is asked anew in every step.
-    """
-
-    def __init__(self, engine: LogProbs, *, every: int, mixup: float, precision: Any = nullcontext) -> None:
-        """Begin as the policy is."""
-        named = engine.model.named_parameters()
-        self._trained = [name for name, weight in named if weight.requires_grad]
-        model = copy.deepcopy(engine.model).requires_grad_(False)
-        self.engine = LogProbs(model, layout=engine.layout, chunk=engine.chunk)
-        self.engine.limits = engine.limits
-        self.every, self.mixup, self._precision = every, mixup, precision
-
-    def logps(self, lines: Sequence[Line]) -> PerToken:
-        """The log-probability of each target."""
-        with torch.no_grad(), self._precision():
-            return self.engine(layout=self.engine.lay(lines)).logps
-
-    def after(self, loop: Loop, done: Stepped) -> None:
-        """Follow."""
-        if done.step % self.every:
-            return
-        with torch.no_grad():
-            for name, own in self._own():
-                own.lerp_(loop.policy.engine.model.get_parameter(name).to(own), self.mixup)
-
-    def _own(self) -> list[tuple[str, Tensor]]:
-        """Its weights that move, by name: those that are trained in the policy."""
-        return [(name, self.engine.model.get_parameter(name).data) for name in self._trained]
-
-    def remember(self) -> Saved:
-        """Where it stands; what is frozen comes from the model that the run names."""
-        return dict(self._own()), {}
-
-    def recall(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Stand there again."""
-        for name, own in self._own():
-            own.copy_(tensors[name])

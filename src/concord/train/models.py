@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -17,9 +17,9 @@ from concord.errors import CapabilityError, InputError, Said, explain
 from concord.recipes import Recipe, RunRef
 from concord.run import find_run
 from concord.train.adapters import Lora, add_lora, describe, merged, quantise
-from concord.train.rehearsal import Precision
 
 __all__ = [
+    "Precision",
     "Sizes",
     "Trainee",
     "alike",
@@ -30,6 +30,9 @@ __all__ = [
     "precision_of",
     "weighed",
 ]
+
+Precision: TypeAlias = Literal["fp32", "bf16", "pure-bf16"]
+"""What weights are trained in, and products computed in: see `Recipe.precision`."""
 
 _HEADS: Mapping[str, type[ScalarHead]] = {"reward": RewardHead, "step": StepHead}
 

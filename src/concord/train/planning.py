@@ -32,9 +32,9 @@ from concord.train.forecast import (
     work_of,
 )
 from concord.train.inputs import UNTRAINED
-from concord.train.models import Sizes, lora_of
+from concord.train.models import Precision, Sizes, lora_of
 from concord.train.ranks import Ranks
-from concord.train.rehearsal import Precision, Way, skeleton
+from concord.train.rehearsal import Way, skeleton
 from concord.train.source import plan_of
 from concord.train.step import gradient
 

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +28,9 @@ from concord.engine.model import Head, causal
 from concord.engine.precision import still, trainable_in_float32
 from concord.engine.rows import stack
 from concord.train.adapters import Lora, check_targets
+from concord.train.models import Precision
 
-__all__ = ["Precision", "Rehearsed", "Way", "adapter_over", "rehearse", "skeleton"]
-
-Precision: TypeAlias = Literal["fp32", "bf16", "pure-bf16"]
+__all__ = ["Rehearsed", "Way", "adapter_over", "rehearse", "skeleton"]
 
 
 @dataclass(frozen=True)

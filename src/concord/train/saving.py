@@ -6,7 +6,7 @@ Frozen weights are in neither: they come from the model that the run names, whos
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,29 +14,13 @@ from torch.distributed.tensor import DTensor
 
 from concord.errors import RunError, Said, explain
 from concord.train import chance
-from concord.train.fit import Hook, Loop, bare
+from concord.train.fit import Hook, Loop, Remembering, Saved, bare
 from concord.train.optimizers import optimizer_tensors, restore_optimizer
 from concord.types import JSON
 
-__all__ = ["Remembering", "Saved", "restore", "saved"]
-
-Saved: TypeAlias = tuple[Mapping[str, Tensor], Mapping[str, JSON]]
-"""Tensors, and what else there is to know."""
+__all__ = ["restore", "saved"]
 
 _WEIGHTS, _OPTIMIZER, _STATE, _HOOK, _CHANCE = "weights/", "optimizer/", "state/", "hook/", "chance/"
-
-
-@runtime_checkable
-class Remembering(Protocol):
-    """A hook with something to remember from step to step."""
-
-    def remember(self) -> Saved:
-        """What there is to remember."""
-        ...
-
-    def recall(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Take it back."""
-        ...
 
 
 def saved(loop: Loop, hooks: Sequence[Hook] = ()) -> tuple[Saved, Saved]:

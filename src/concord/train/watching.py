@@ -6,8 +6,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
-from concord.train.fit import Loop, Stepped
-from concord.train.hooks import Quiet
+from concord.train.fit import Loop, Quiet, Stepped
 
 __all__ = ["Nobody", "Teller", "Watch", "interruptible"]
 
