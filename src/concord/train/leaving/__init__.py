@@ -1,0 +1,17 @@
+"""What a run leaves for others: a folder that transformers loads, tried in a process of its own.
+
+survived = surviving(...)          in which precision weights may be written without undoing the training
+exported = export(...)             the folder: weights, tokenizer, template, what generation stops at
+check_export(exported, ...)        it says what the trained model says, or this is an error
+"""
+
+from concord.train.leaving.export import check_export, export
+from concord.train.leaving.rounding import Beginning, begun_from, surviving
+
+__all__ = [
+    "Beginning",
+    "begun_from",
+    "check_export",
+    "export",
+    "surviving",
+]
