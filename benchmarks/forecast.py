@@ -19,8 +19,9 @@ from concord.data.shards import Lengths
 from concord.engine import Line, LogProbs
 from concord.engine.logprobs import Kind
 from concord.engine.precision import still
-from concord.train.forecasting.memory import HOLES, SLACK, Costs, Stretch, row_costs, work_of
+from concord.train.forecasting.memory import HOLES, SLACK, Costs
 from concord.train.forecasting.rehearsal import Way, skeleton
+from concord.train.forecasting.work import Stretch, row_costs, work_of
 from concord.train.loop import plan_step
 from concord.train.models import Lora, Precision
 from concord.train.models.adapters import add_lora

@@ -23,7 +23,8 @@ from concord.run import Run
 from concord.train import Loop, Ranks, Rows, assembling, building, train, training
 from concord.train.following import hooks
 from concord.train.forecasting import planning
-from concord.train.leaving.export import Checked, Exported
+from concord.train.leaving.export import Exported
+from concord.train.leaving.trial import Checked
 from concord.train.loop import costs
 from tests.conftest import ROOT
 from tests.train import homes

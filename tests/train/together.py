@@ -14,7 +14,7 @@ from concord.errors import ConcordError
 from concord.recipes import Recipe, read_recipe
 from concord.run import Run
 from concord.train import Batch, Loop, Policy, Task, train, training
-from concord.train.leaving.export import Checked
+from concord.train.leaving.trial import Checked
 from concord.train.loop import source, step
 from tests.train import homes
 from tests.train.ranks import WORLD

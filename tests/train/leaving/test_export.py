@@ -9,22 +9,21 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from concord.engine import Line, LogProbs, RewardHead, StepHead, ValueHead, load_model, load_policy, start
-from concord.engine.heads import ScalarHead, mark_last
+from concord.engine.heads import mark_last
 from concord.engine.precision import trainable_in_float32
 from concord.engine.switch import own_kernel
 from concord.errors import InputError, RunError
-from concord.render import Rendered, Renderer, RenderSettings
+from concord.render import Renderer, RenderSettings
 from concord.render.loading import read_files
-from concord.train.leaving.export import Exported, check_export, export, weights
+from concord.train.leaving.export import Exported, export, weights
 from concord.train.models import Lora
-from concord.train.models.adapters import add_lora, quantise
-from concord.types import Item, as_prompt, as_turns
+from concord.train.models.adapters import add_lora
 from tests.engine.models import FAMILIES, Family, alone, family_tree, llama
-from tests.render.templates import tokenizer
+from tests.train.leaving.exporting import headed, lines_for, read, trained
 
 # transformers and peft speak of their own older names.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
@@ -36,39 +35,8 @@ def plain(model: Any, lines: list[Line]) -> Tensor:
         return alone(model, lines)
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A folder with a model and its tokenizer."""
-    folder = tmp_path / "home"
-    llama(vocab_size=len(tokenizer("chatml"))).save_pretrained(folder)
-    tokenizer("chatml").save_pretrained(folder)
-    return folder
-
-
-def lines_for(renderer: Renderer, count: int = 3) -> list[Line]:
-    """Rows of a conversation, as they are trained on."""
-    items = [Item(as_prompt(f"What is {n}?"), (as_turns("It is so."), as_turns("No."))) for n in range(count)]
-    rows = [row for row in renderer.render(items) if isinstance(row, Rendered)]
-    leaves = [leaf for row in rows for reply in row.replies for leaf in reply]
-    return [Line(leaf.ids, leaf.spans, number) for number, leaf in enumerate(leaves)]
-
-
-def trained(model: Any) -> Any:
-    """The same model after something that stands for training."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.requires_grad:
-                weight.add_(torch.randn(weight.shape, generator=generator) * 0.02)
-    return model
-
-
 def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
-
-
-def read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text())
 
 
 def loaded(done: Exported) -> Any:
@@ -279,14 +247,6 @@ def test_an_adapter_that_is_trained_on_is_written_like_the_one_that_came(home: P
 # --- heads ------------------------------------------------------------------------------------------------
 
 
-def headed(model: Any, made: Any) -> tuple[LogProbs, ScalarHead]:
-    """An engine with a head that says something."""
-    head = made(32)
-    torch.manual_seed(1)
-    nn.init.normal_(head.score.weight)
-    return LogProbs(model, heads={"scores": head}), head
-
-
 def scores(engine: LogProbs, lines: list[Line]) -> Tensor:
     with torch.no_grad():
         return engine(layout=engine.lay(lines)).heads["scores"]
@@ -409,88 +369,3 @@ def test_without_a_token_to_pad_with_replies_are_scored_one_at_a_time(home: Path
     spoken.pad_token = "<|im_start|>"
     done = export(adapted, tmp_path / "out", came={}, head=head, renderer=Renderer(spoken))
     assert done.notes[0].endswith(f"set pad_token_id={spoken.pad_token_id} in its base's configuration")
-
-
-# --- in a fresh process -----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_fresh_process_finds_the_model_that_was_trained(home: Path, tmp_path: Path) -> None:
-    model = trained(load_model(home, dtype="bfloat16", device="cpu"))
-    came = trainable_in_float32(model)
-    engine = start(trained(model), longest=64).engine
-    renderer = Renderer.load(home)
-    done = export(model, tmp_path / "out", came=came, renderer=renderer)
-    lines = lines_for(renderer)
-    found = check_export(done, engine, lines, renderer=renderer, tokens=5)
-    assert (found.weights, found.numbers, found.generated) == (21, sum(map(targets, lines)), 5 * len(lines))
-    assert 0 < found.mean < found.most < 0.3
-    assert found.greedy >= 0.8 * found.generated
-    assert found.line.startswith("loaded in a fresh process: 21 weights equal to the last bit; ")
-
-
-def targets(line: Line) -> int:
-    return int((line.spans[:, 1] - line.spans[:, 0]).sum())
-
-
-@pytest.mark.slow
-def test_a_fresh_process_finds_an_adapter_on_its_base(home: Path, tmp_path: Path) -> None:
-    model = trained(add_lora(load_model(home, device="cpu"), Lora(r=2)))
-    engine, renderer = start(model).engine, Renderer.load(home)
-    done = export(model, tmp_path / "out", came={}, renderer=renderer)
-    found = check_export(done, engine, lines_for(renderer), renderer=renderer, tokens=5)
-    assert found.weights == 28
-    assert found.most < 1e-4
-    assert found.greedy == found.generated == 30
-
-
-@pytest.mark.slow
-def test_a_fresh_process_finds_an_adapter_on_a_quantised_base(home: Path, tmp_path: Path) -> None:
-    pytest.importorskip("bitsandbytes", reason="quantised bases need the extra `quant`")
-    model = trained(add_lora(quantise(load_model(home, device="cpu"), "4bit"), Lora(r=2)))
-    engine, renderer = start(model).engine, Renderer.load(home)
-    done = export(model, tmp_path / "out", came={}, renderer=renderer)
-    found = check_export(done, engine, lines_for(renderer), renderer=renderer, tokens=5)
-    assert found.most < 1e-4
-    assert found.greedy == found.generated == 30
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("made", [RewardHead, StepHead])
-def test_a_fresh_process_finds_scores(made: Any, home: Path, tmp_path: Path) -> None:
-    model = load_model(home, device="cpu")
-    if made is StepHead:
-        model = trained(add_lora(model, Lora(r=2)))
-    engine, head = headed(model, made)
-    renderer = Renderer.load(home)
-    done = export(model, tmp_path / "out", came={}, renderer=renderer, head=head)
-    lines = mark_last(lines_for(renderer))
-    found = check_export(done, engine, lines, renderer=renderer)
-    assert (found.numbers, found.generated) == (len(lines), 0)
-    assert found.most < 1e-4
-    assert "6 scores within" in found.line
-
-
-@pytest.mark.slow
-def test_a_fresh_process_finds_what_is_wrong(home: Path, tmp_path: Path) -> None:
-    model = trained(load_model(home, device="cpu"))
-    engine, renderer = start(model).engine, Renderer.load(home)
-    lines = lines_for(renderer, 1)
-    done = export(model, tmp_path / "out", came={}, renderer=renderer)
-    config, file = done.folder / "config.json", done.folder / "model.safetensors"
-    was, held = config.read_text(), load_file(file)
-    config.write_text(json.dumps(read(config) | {"rms_norm_eps": 1.0}))
-    with pytest.raises(RunError, match=r"is not the one that was trained; found numbers apart by up to"):
-        check_export(done, engine, lines)
-    config.write_text(was)
-    (done.folder / "chat_template.jinja").write_text("other")
-    with pytest.raises(RunError, match="found other: its chat template"):
-        check_export(done, engine, lines, renderer=renderer)
-    least = held["model.norm.weight"].view(torch.int32)
-    least[3] += 1
-    save_file(held, file, {"format": "pt"})
-    with pytest.raises(RunError, match=r"not those that were written; found 1 of 21, such as model\.norm"):
-        check_export(done, None, lines)
-    file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(RunError, match=r"cannot be loaded and used in a fresh process; found .*Error"):
-        check_export(done, engine, lines)

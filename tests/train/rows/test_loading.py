@@ -1,7 +1,6 @@
 """From files to rows on disk: held out by prompt, used again where nothing changed, nothing lost unsaid."""
 
 import gzip
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -24,12 +23,14 @@ from concord.render.renderer import Renderer
 from concord.store import Store
 from concord.synth import MARK, hindsight
 from concord.train.rows import loading as train_data
-from concord.train.rows.loading import KEY, LoadSettings, Opened, load_rows, open_data
+from concord.train.rows.loading import KEY, LoadSettings, load_rows
+from concord.train.rows.sides import Opened, open_data
 from concord.train.rows.step_ends import STEP_ENDS
 from concord.train.rows.wanted import Wanted, wanted
 from concord.types import Preference, Ratings, StepLabels, as_prompt
-from tests.data.test_prepare import WORDS, make_renderer
+from tests.data.test_prepare import make_renderer
 from tests.shared import SHARED, needs_shared
+from tests.train.rows.written import pairs, text, written
 
 PAIRS = Wanted(kinds=("comparison",), by="one")
 SHARE = LoadSettings(eval_share=0.3)
@@ -40,81 +41,8 @@ def renderer() -> Renderer:
     return make_renderer()
 
 
-def text(*numbers: int) -> str:
-    return " ".join(WORDS[number % len(WORDS)] for number in numbers)
-
-
-def pairs(count: int, **more: Any) -> list[dict[str, Any]]:
-    """Comparisons of which two share each prompt."""
-    return [
-        {
-            "prompt": f"{n // 2} {text(n // 2, n // 10)}",
-            "chosen": text(n, n + 1),
-            "rejected": text(n + 2),
-            **more,
-        }
-        for n in range(count)
-    ]
-
-
-def written(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-# --- opening ----------------------------------------------------------------------------------------------
-
-
-def names(readings: tuple[Any, ...]) -> list[str]:
-    return [Path(source.name).name for reading in readings for source in reading.sources]
-
-
-def test_files_are_read_together_or_each_by_its_own_shape(tmp_path: Path) -> None:
-    one, two = written(tmp_path / "a.jsonl", pairs(4)), written(tmp_path / "b.jsonl", pairs(6))
-    other = written(tmp_path / "c.jsonl", [{"question": "is it", "answer": "it was"}] * 3)
-    assert [len(list(reading)) for reading in open_data([one, two]).train] == [10]
-    apart = open_data([one, two, other])
-    assert [(reading.kind, len(list(reading))) for reading in apart.train] == [
-        ("comparison", 4),
-        ("comparison", 6),
-        ("demonstration", 3),
-    ]
-    assert apart.held_out == apart.notes == ()
-
-
-def test_a_bad_row_stops_or_is_left_out(tmp_path: Path) -> None:
-    file = written(tmp_path / "a.jsonl", pairs(4))
-    file.write_text(file.read_text() + '{"prompt": \n')
-    with pytest.raises(RowError, match=r"a\.jsonl:5"):
-        open_data([file, written(tmp_path / "b.jsonl", pairs(2))])
-    assert open_data([file], on_bad_row="skip").train[0].on_bad_row == "skip"
-
-
-def test_other_splits_are_not_trained_on(tmp_path: Path) -> None:
-    for name in ("train", "valid", "test", "more"):
-        written(tmp_path / "folder" / f"{name}.jsonl", pairs(4))
-    apart = written(tmp_path / "apart.jsonl", pairs(2))
-    opened = open_data(tmp_path / "folder")
-    assert (names(opened.train), names(opened.held_out)) == (["more.jsonl", "train.jsonl"], ["valid.jsonl"])
-    files = ", ".join(str(tmp_path / "folder" / f"{name}.jsonl") for name in ("more", "train"))
-    assert opened.notes[0] == f"trained on: {files}"
-    assert opened.notes[1:] == ("the split validation is held out", "the split test is left aside")
-    given = open_data(tmp_path / "folder", [apart])
-    assert (names(given.train), names(given.held_out)) == (["more.jsonl", "train.jsonl"], ["apart.jsonl"])
-    assert given.notes[1:] == ("the split validation is left aside", "the split test is left aside")
-    alone = open_data(tmp_path / "folder" / "test.jsonl")
-    assert (names(alone.train), alone.held_out, alone.notes) == (["test.jsonl"], (), ())
-
-
-def test_rows_in_memory_are_data_too() -> None:
-    opened = open_data({"train": pairs(6), "test": pairs(4)})
-    assert [len(list(reading)) for reading in (*opened.train, *opened.held_out)] == [6, 4]
-    assert len(list(open_data(pairs(3)).train[0])) == 3
 
 
 # --- loading ----------------------------------------------------------------------------------------------

@@ -16,20 +16,9 @@ from concord.engine.loading import explained
 from concord.engine.logprobs import Kind
 from concord.errors import CapabilityError
 from concord.recipes import Recipe
-from concord.train.forecasting.memory import (
-    Chosen,
-    Costs,
-    Memory,
-    Seconds,
-    Spread,
-    Stretch,
-    Work,
-    available,
-    choose,
-    time_for,
-    work_of,
-)
+from concord.train.forecasting.memory import Chosen, Costs, Memory, Spread, available, choose
 from concord.train.forecasting.rehearsal import Way, skeleton
+from concord.train.forecasting.work import Seconds, Stretch, Work, time_for, work_of
 from concord.train.loop import UNTRAINED, Batch, Loop, Term, gradient, is_memory, plan_of
 from concord.train.models import Precision, Sizes, lora_of
 from concord.train.ranks import Ranks

@@ -5,8 +5,9 @@ exported = export(...)             the folder: weights, tokenizer, template, wha
 check_export(exported, ...)        it says what the trained model says, or this is an error
 """
 
-from concord.train.leaving.export import check_export, export
+from concord.train.leaving.export import export
 from concord.train.leaving.rounding import Beginning, begun_from, surviving
+from concord.train.leaving.trial import check_export
 
 __all__ = [
     "Beginning",

@@ -7,7 +7,8 @@
 What is left out, converted or cut is counted and said.
 """
 
-from concord.train.rows.loading import Build, Loaded, LoadSettings, Progress, load_rows, open_data
+from concord.train.rows.loading import Build, Loaded, LoadSettings, Progress, load_rows
+from concord.train.rows.sides import open_data
 from concord.train.rows.step_ends import STEP_ENDS
 from concord.train.rows.wanted import Wanted, wanted
 

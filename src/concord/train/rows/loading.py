@@ -11,7 +11,6 @@ A folder that was made of the same data in the same way is used again.
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
@@ -24,11 +23,12 @@ from concord import durable, store
 from concord.data import Limit, Preparation, Shards, prepare, prompt_key, split
 from concord.data.shards import HEADER
 from concord.errors import ConversionError, InputError, RowError, RunError, Said, StoreError, explain
-from concord.formats import DataLike, OnBadRow, Reading, Source, find_sources, open_items
+from concord.formats import OnBadRow, Reading
 from concord.messages import is_number
 from concord.render.records import Rendered
 from concord.render.renderer import Renderer
 from concord.store import Store
+from concord.train.rows.sides import Opened
 from concord.train.rows.step_ends import with_step_ends
 from concord.train.rows.stretches import Stretching
 from concord.train.rows.usable import Usable, rows_said
@@ -40,10 +40,8 @@ __all__ = [
     "Build",
     "LoadSettings",
     "Loaded",
-    "Opened",
     "Progress",
     "load_rows",
-    "open_data",
 ]
 
 KEY = "rows.json"
@@ -58,76 +56,6 @@ Progress: TypeAlias = Callable[[str, int, float | None], None]
 _TRAIN, _HELD_OUT = "train", "held_out"
 _FORMAT = 1  # goes up when the same data are made into other rows
 _CHUNK = 256
-_NAMED = 5  # sources that a note names
-
-
-# --- opening ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What is trained on, and what is held out where the data say so themselves."""
-
-    train: tuple[Reading, ...]
-    held_out: tuple[Reading, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def open_data(
-    data: DataLike, eval_data: DataLike = (), *, mapping: str = "", on_bad_row: OnBadRow = "stop"
-) -> Opened:
-    """Open what is trained on and what is evaluated on.
-
-    Where the data name a training split, no other split is trained on: validation (else eval, else test)
-    is held out unless `eval_data` says what is, and the rest is left aside, aloud.
-    """
-
-    def opened(part: DataLike, name: str = "") -> Reading:
-        return open_items(part, mapping=mapping, on_bad_row=on_bad_row, split=name)
-
-    sources = find_sources(data)
-    splits = {source.split for source in sources}
-    given = _each(eval_data, find_sources(eval_data), opened) if _there(eval_data) else ()
-    others = [name for name in ("validation", "eval", "test") if name in splits]
-    if "train" not in splits or not others:
-        return Opened(_each(data, sources, opened), given)
-    train = _part(data, [source for source in sources if source.split not in others], opened)
-    names = [source.name for reading in train for source in reading.sources]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    notes = [f"trained on: {', '.join(names[:_NAMED])}{more}"]
-    if not given:
-        given = _part(data, [source for source in sources if source.split == others[0]], opened)
-        notes.append(f"the split {others.pop(0)} is held out")
-    notes += [f"the split {name} is left aside" for name in others]
-    return Opened(train, given, tuple(notes))
-
-
-_Open: TypeAlias = Callable[..., Reading]
-
-
-def _there(data: DataLike) -> bool:
-    return not (isinstance(data, Sequence) and len(data) == 0)
-
-
-def _part(data: DataLike, sources: Sequence[Source], opened: _Open) -> tuple[Reading, ...]:
-    """Some of the sources of data."""
-    if all(source.on_disk for source in sources):
-        return _each([source.name for source in sources], sources, opened)
-    return tuple(opened(data, name) for name in dict.fromkeys(source.split for source in sources))
-
-
-def _each(data: DataLike, sources: Sequence[Source], opened: _Open) -> tuple[Reading, ...]:
-    """One reading of all the sources, or, where files are of different shapes, one of each."""
-    if len(sources) > 1 and all(source.on_disk for source in sources):
-        # A file may be too small to tell its shape alone; then all are looked at together.
-        with suppress(InputError):
-            apart = tuple(opened([source.name]) for source in sources)
-            if len({reading.plan.line for reading in apart}) > 1:
-                return apart
-    return (opened(data),)
-
-
-# --- loading ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
