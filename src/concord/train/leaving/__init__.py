@@ -1,8 +1,10 @@
 """What a run leaves for others: a folder that transformers loads, tried in a process of its own.
 
-survived = surviving(...)          in which precision weights may be written without undoing the training
-exported = export(...)             the folder: weights, tokenizer, template, what generation stops at
-check_export(exported, ...)        it says what the trained model says, or this is an error
+    surviving(...)                 in which precision weights are written without undoing the training
+    exported = export(...)         weights, tokenizer, template, what generation stops at
+    check_export(exported, ...)    loaded there, it says what the trained model says, or this is an error
+
+A folder that is written is whole, or what stood there before is.
 """
 
 from concord.train.leaving.export import export
