@@ -19,10 +19,12 @@ from concord.data.shards import Lengths
 from concord.engine import Line, LogProbs
 from concord.engine.logprobs import Kind
 from concord.engine.precision import still
-from concord.train.adapters import Lora, add_lora
-from concord.train.forecast import HOLES, SLACK, Costs, Stretch, row_costs, work_of
-from concord.train.plan import plan_step
-from concord.train.rehearsal import Precision, Way, skeleton
+from concord.train.forecasting.memory import HOLES, SLACK, Costs
+from concord.train.forecasting.rehearsal import Way, skeleton
+from concord.train.forecasting.work import Stretch, row_costs, work_of
+from concord.train.loop import plan_step
+from concord.train.models import Lora, Precision
+from concord.train.models.adapters import add_lora
 
 __all__ = ["measure"]
 

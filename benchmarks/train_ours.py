@@ -26,9 +26,9 @@ from concord.render.records import Leaf, Rendered
 from concord.store import Store
 from concord.tensors import PerPair, ReferencedRanked
 from concord.train import Batch, Loop, Optimizing, Policy, Stepped, Task, Term, adamw, fit
-from concord.train.forecast import BUDGETS
-from concord.train.references import primed
-from concord.train.source import longest_of
+from concord.train.forecasting.memory import BUDGETS
+from concord.train.loop.source import longest_of
+from concord.train.models.references import primed
 from concord.types import Label, Preference, Ranks, Shown
 
 __all__ = ["run_ours"]

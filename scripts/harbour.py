@@ -24,12 +24,7 @@ from concord.data import prepare
 from concord.engine import LocalPolicy, load_policy, start
 from concord.objectives import sft
 from concord.render import Renderer
-from concord.train.fit import Loop, Stepped, Term, fit
-from concord.train.hooks import Quiet
-from concord.train.optimizers import Optimizing, adamw
-from concord.train.source import Rows
-from concord.train.step import Policy
-from concord.train.task import Task
+from concord.train.loop import Loop, Optimizing, Policy, Quiet, Rows, Stepped, Task, Term, adamw, fit
 from concord.types import Ask, Item, Reply, Sampling
 from concord.worlds.harbour import BASE, Harbour, corpus, stance, vocabulary
 

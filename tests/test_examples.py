@@ -28,8 +28,8 @@ from concord.recipes import read_recipe
 from concord.render import Rendered, Renderer, RenderSettings
 from concord.tensors import PerToken
 from concord.train import Batch, Loop, Optimizing, Policy, Task, Term, adamw, fit
-from concord.train.data import load_rows, open_data, wanted
-from concord.train.hooks import Recorder
+from concord.train.following import Recorder
+from concord.train.rows import load_rows, open_data, wanted
 from concord.types import Item, as_prompt, as_turns
 from examples import dpo_from_scratch, sft_from_scratch
 from tests.conftest import ROOT

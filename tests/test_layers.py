@@ -51,6 +51,8 @@ def test_contracts_hold() -> None:
         ("tensors.py", "from concord import types", "concord.tensors -> concord.types"),
         ("objectives/extra.py", "import concord.types", "concord.objectives.extra -> concord.types"),
         ("surprise.py", "VALUE = 1", "surprise"),
+        ("train/rows/extra.py", "from concord.train import loop", "train.rows.extra -> concord.train.loop"),
+        ("train/surprise.py", "VALUE = 1", "surprise"),
     ],
 )
 def test_a_violation_is_named(tree: Path, file: str, line: str, named: str) -> None:

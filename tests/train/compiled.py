@@ -10,7 +10,7 @@ from pathlib import Path
 from concord.recipes import read_recipe
 from concord.run import Run
 from concord.train import train, training
-from concord.train.export import Checked
+from concord.train.leaving.trial import Checked
 from tests.train import homes
 
 

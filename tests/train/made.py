@@ -18,11 +18,8 @@ from concord.engine.statistics import Teacher
 from concord.objectives.contract import Card, check_objective
 from concord.render import Rendered
 from concord.render.records import Leaf
-from concord.train.batch import Batch
-from concord.train.inputs import COMPANIONS
-from concord.train.records import shape_of
-from concord.train.step_ends import STEP_ENDS
-from concord.train.task import Task
+from concord.train.loop import COMPANIONS, Batch, Task, shape_of
+from concord.train.rows import STEP_ENDS
 from concord.types import Label, Preference, Ratings, SegmentPreference, Shown, StepLabels, Utilities
 from tests.engine.models import VOCABULARY, llama
 

@@ -17,9 +17,8 @@ from torch.distributed.tensor import DTensor
 
 from concord.engine import LogProbs
 from concord.objectives import initial_state
-from concord.train.plan import plan_step
+from concord.train.loop import Done, Policy, evaluate, gradient, plan_step
 from concord.train.ranks import ALONE, Ranks, Sharding, current, wrapped
-from concord.train.step import Done, Policy, evaluate, gradient
 from tests.conftest import ROOT
 from tests.train.made import batch_for, costs, engine_for, offline, task_for
 

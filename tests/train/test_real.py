@@ -8,7 +8,7 @@ import pytest
 from concord.recipes import read_recipe
 from concord.run import Run
 from concord.train import train, training
-from concord.train.export import Checked
+from concord.train.leaving.trial import Checked
 from tests.shared import SHARED, needs_shared
 
 pytestmark = [pytest.mark.slow, needs_shared]

@@ -7,7 +7,7 @@ import pytest
 
 from concord.run import Run
 from concord.train import train, training
-from concord.train.export import Checked
+from concord.train.leaving.trial import Checked
 from tests.train import together
 from tests.train.ranks import run
 

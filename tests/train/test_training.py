@@ -20,9 +20,12 @@ from concord.engine import LocalPolicy
 from concord.errors import CapabilityError, InputError, NotFoundError, RunError
 from concord.recipes import offline_methods, read_recipe
 from concord.run import Run
-from concord.train import Loop, Ranks, Rows, assembling, building, hooks, planning, train, training
-from concord.train.export import Checked, Exported
-from concord.train.source import costs
+from concord.train import Loop, Ranks, Rows, assembling, building, train, training
+from concord.train.following import hooks
+from concord.train.forecasting import planning
+from concord.train.leaving.export import Exported
+from concord.train.leaving.trial import Checked
+from concord.train.loop import costs
 from tests.conftest import ROOT
 from tests.train import homes
 

@@ -13,8 +13,9 @@ import torch
 from concord.errors import ConcordError
 from concord.recipes import Recipe, read_recipe
 from concord.run import Run
-from concord.train import Batch, Loop, Policy, Task, source, step, train, training
-from concord.train.export import Checked
+from concord.train import Batch, Loop, Policy, Task, train, training
+from concord.train.leaving.trial import Checked
+from concord.train.loop import source, step
 from tests.train import homes
 from tests.train.ranks import WORLD
 

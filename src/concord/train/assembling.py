@@ -19,15 +19,12 @@ from concord.recipes.checks import check_moving
 from concord.render import Renderer, RenderSettings
 from concord.store import Store
 from concord.tensors import PerToken
-from concord.train.data import Loaded, LoadSettings, Progress, Wanted, load_rows, open_data
-from concord.train.fit import Term
-from concord.train.hooks import Moving
+from concord.train.loop import Extent, RefOf, Rows, Task, TeacherOf, Term, row_cost
 from concord.train.methods import Asked, build_of, rows_wanted, stream_of
-from concord.train.models import Sizes, Trainee, alike, model_path, opened
+from concord.train.models import Moving, Sizes, Trainee, alike, model_path, opened
+from concord.train.models.references import Columns, brought, check, check_columns, initial, primed
 from concord.train.ranks import Ranks
-from concord.train.references import Columns, brought, check, check_columns, initial, primed
-from concord.train.source import Extent, Rows, row_cost
-from concord.train.task import RefOf, Task, TeacherOf
+from concord.train.rows import Loaded, LoadSettings, Progress, Wanted, load_rows, open_data
 
 __all__ = [
     "Assembled",

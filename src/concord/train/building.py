@@ -26,17 +26,13 @@ from concord.train.assembling import (
     sizes_of_rows,
     terms_of,
 )
-from concord.train.fit import Loop
+from concord.train.following import Watch
+from concord.train.forecasting import Decision, Where, decided, layout_of
+from concord.train.leaving import Beginning, begun_from
+from concord.train.loop import Loop, Optimizing, Policy, adamw, shape_of
 from concord.train.methods import Asked, asked_of
-from concord.train.models import Sizes, Trainee, load_trainee, model_path, precision_of, weighed
-from concord.train.optimizers import Optimizing, adamw
-from concord.train.planning import Decision, Where, decided, layout_of
+from concord.train.models import Precision, Sizes, Trainee, load_trainee, model_path, precision_of, weighed
 from concord.train.ranks import Ranks, Sharding, device_for, wrapped
-from concord.train.records import shape_of
-from concord.train.rehearsal import Precision
-from concord.train.rounding import Beginning, begun_from
-from concord.train.step import Policy
-from concord.train.watching import Watch
 from concord.types import JSON
 
 __all__ = ["Built", "Job", "build", "decide", "job_of", "prepare", "settled"]

@@ -17,8 +17,8 @@ from concord.recipes import Recipe
 from concord.recipes.reading import informed
 from concord.render import Rendered
 from concord.synth import hindsight
-from concord.train.data import Build, Wanted, wanted
-from concord.train.inputs import COMPANIONS
+from concord.train.loop import COMPANIONS
+from concord.train.rows import Build, Wanted, wanted
 from concord.types import Preference, Shown
 from concord.views import Kind
 

@@ -22,19 +22,26 @@ from concord.run import Run
 from concord.synth import MARK
 from concord.train.assembling import Material, audited
 from concord.train.building import Built, Job, build, decide, job_of, prepare, settled
-from concord.train.checkpoint import Checkpoints
-from concord.train.export import check_export, export
-from concord.train.fit import Hook, Loop, fit
-from concord.train.forecast import Seconds, Work, as_json
-from concord.train.hooks import Evaluator, Recorder, Sampler, Saver, Tell
+from concord.train.following import (
+    Checkpoints,
+    Evaluator,
+    Nobody,
+    Recorder,
+    Sampler,
+    Saver,
+    Tell,
+    Teller,
+    Watch,
+    check_tracker,
+    interruptible,
+    open_trackers,
+    restore,
+)
+from concord.train.forecasting import Decision, Seconds, Work, all_work, as_json, probe
+from concord.train.leaving import check_export, export, surviving
+from concord.train.loop import Hook, Loop, Rows, costs, fit
 from concord.train.opening import differences, open_run
-from concord.train.planning import Decision, all_work, probe
 from concord.train.ranks import begun, whole_state
-from concord.train.rounding import surviving
-from concord.train.saving import restore
-from concord.train.source import Rows, costs
-from concord.train.trackers import check_tracker, open_trackers
-from concord.train.watching import Nobody, Teller, Watch, interruptible
 
 __all__ = ["train"]
 
