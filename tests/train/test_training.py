@@ -597,6 +597,53 @@ def test_a_function_of_ones_own_that_is_none_is_refused(
     assert told in str(caught.value)
 
 
+def test_an_error_in_a_function_of_ones_own_is_told_with_its_place_before_a_model_is_asked(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = OWN.replace("\\", "").replace("    return", "    return pairs.margins")
+    (tmp_path / "raising.py").write_text(text)
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if "pairs.margins" in one)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(assembling.Assembling, "reference", lambda *_: pytest.fail("a reference was asked"))
+    with pytest.raises(InputError) as caught:
+        train(asked_own("raising:mine", place, tmp_path))
+    said = str(caught.value)
+    assert said.startswith("the objective raising:mine fails on ReferencedPairs (AttributeError: ")
+    assert f"{tmp_path / 'raising.py'}:{line};" in said
+
+
+LOGITS = """
+from concord.tensors import Logits, PerToken
+
+
+def mine(logits: Logits, *, teacher: Logits) -> PerToken:
+    \"\"\"One's own.
+
+    loss = (policy - teacher)^2
+
+    paper: none
+    teacher: the teacher's logits
+    \"\"\"
+    raise KeyError("tail")
+"""
+
+
+def test_an_error_on_logits_is_told_before_a_teacher_is_loaded(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raising_on_logits.py").write_text(LOGITS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(assembling.Assembling, "teachers", lambda *_: pytest.fail("a teacher was loaded"))
+    with pytest.raises(InputError, match=r"fails on Tensor \(KeyError: 'tail'\); found raise KeyError"):
+        train(asked_own("raising_on_logits:mine", place, tmp_path, teacher=str(place / "teacher")))
+
+
+def asked_own(method: str, place: Path, tmp_path: Path, **settings: Any) -> Any:
+    """A recipe of two steps by a function of one's own."""
+    data = {"data": str(place / "pairs.jsonl"), "model": str(place / "model"), "runs": str(tmp_path / "runs")}
+    return read_recipe({"method": method, "max_steps": 2, "batch_size": 3, "samples": 0, **data, **settings})
+
+
 HELD = """
 from torch.nn.functional import logsigmoid
 from concord.tensors import PerPair, ReferencedPairs, Replies
