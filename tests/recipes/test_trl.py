@@ -98,6 +98,7 @@ def test_every_loss_becomes_a_recipe_that_reads(trainer: str, loss: str) -> None
         ("dpo", {"loss_type": "ipo", "beta": 0.2}, {"method": "ipo_token_mean", "tau": 0.2}),
         ("dpo", {"loss_type": "robust", "label_smoothing": 0.2}, {"method": "robust_dpo", "flip_rate": 0.2}),
         ("dpo", {"loss_type": "sppo_hard"}, {"beta": 0.1}),
+        ("dpo", {"loss_type": "exo_pair", "label_smoothing": 0.01}, {"label_smoothing": 0.01}),
         (
             "dpo",
             {"loss_type": ["sigmoid", "sft"], "loss_weights": [2, 1]},

@@ -85,7 +85,10 @@ def from_trl(
     # What TRL calls by the name that a knob has here is another thing.
     renamed = {**dict.fromkeys(own.values(), ""), **ALIASES, **own}
     for name, default in _KNOB_DEFAULTS.items() if trainer != "gkd" else ():
-        if name not in made.given and renamed.get(name, name) in wants.knobs.keys() - made.recipe.keys():
+        ours = renamed.get(name, name)
+        known = name in made.given or ours in made.recipe or ours not in wants.knobs
+        # Of EXO its default is none: there it has to be given.
+        if not known and wants.knobs[ours].allows(default):
             made.given[name] = default
     for name, value in list(made.given.items()):
         ours = renamed.get(name, name)

@@ -338,7 +338,7 @@ def _tried(one: Asked, rows: Rows) -> None:
     def silent(lines: Sequence[Line]) -> Any:
         raise AssertionError("in a trial no model is asked")
 
-    teachers = {name: silent for name in ("teacher", "teacher_ref")}
+    teachers: dict[str, TeacherOf] = {"teacher": silent, "teacher_ref": silent}
     Task(one.objective, one.reduction, reference=silent, teachers=teachers).try_out(rows.batch(0))
 
 

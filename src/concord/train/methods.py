@@ -101,7 +101,7 @@ def imported(path: str) -> Callable[..., Any]:
 
 
 def _explained(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of the user's own that says in a sentence what fails in it, and in which line of its file."""
+    """A function of the user's own that says in a sentence what fails in it, and in which line."""
 
     @wraps(function)
     def told(record: Any, **given: Any) -> Any:
@@ -114,15 +114,11 @@ def _explained(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
             own = inspect.getsourcefile(inspect.unwrap(function))
             at = next((one for one in reversed(frames) if one.filename == own), frames[-1])
             said = f"{type(error).__name__}: {error}".rstrip(": ")
-            wrong = f"the objective {path} fails on {type(record).__name__}"
+            wrong = f"the objective {path} fails on {type(record).__name__} ({said})"
+            found = Said(f"{at.line} in {at.filename}:{at.lineno}")
             accepted = "one loss for each pair, reply, row or token of the record"
             raise RecipeError(
-                explain(
-                    f"{wrong} ({said})",
-                    found=Said(f"{at.line} in {at.filename}:{at.lineno}"),
-                    accepted=accepted,
-                    do="correct it there",
-                )
+                explain(wrong, found=found, accepted=accepted, do="correct it there")
             ) from error
 
     return told
