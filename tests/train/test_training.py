@@ -536,6 +536,34 @@ def test_a_model_of_no_known_kind_is_refused(config: dict[str, str], place: Path
         train(asked("dpo", place, tmp_path, model=str(tmp_path / "odd")))
 
 
+def test_every_model_is_looked_for_before_rows_are_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "load_material", lambda *_: pytest.fail("rows were read"))
+    with pytest.raises(NotFoundError, match=r"no such folder; found '.*taecher'; .*did you mean '.*teacher'"):
+        train(asked("gkd", place, tmp_path, teacher=str(place / "taecher")))
+    with pytest.raises(NotFoundError, match=r"no such folder; found '.*older/not'"):
+        train(asked("dpo", place, tmp_path, reference=str(place / "older" / "not")))
+    (tmp_path / "odd").mkdir()
+    with pytest.raises(NotFoundError, match="the configuration of a model could not be read"):
+        train(asked("dpo", place, tmp_path, reference=str(tmp_path / "odd")))
+
+
+def test_rows_before_none_of_which_another_prompt_can_be_put_are_refused_when_they_are_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "load_trainee", lambda *_: pytest.fail("a model was loaded"))
+    rows = [json.loads(line) for line in (place / "labels.jsonl").read_text().splitlines()]
+    one = homes.written(tmp_path / "one.jsonl", rows[:1])
+    with pytest.raises(
+        InputError, match=r"no other prompt can be put before a reply, .*; found a single row"
+    ):
+        train(asked("kto", place, tmp_path, data=str(one)))
+    same = homes.written(tmp_path / "same.jsonl", [row | {"prompt": "Same?"} for row in rows])
+    with pytest.raises(InputError, match="; found 10 rows that ask the same"):
+        train(asked("kto", place, tmp_path, data=str(same)))
+
+
 def test_weights_that_are_no_numbers_are_named(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "model", tmp_path / "odd")
     weights = load_file(tmp_path / "odd" / "model.safetensors")

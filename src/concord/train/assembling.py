@@ -102,6 +102,9 @@ def load_material(
     main = load_rows(
         data, rows_wanted(list(asked)), renderer, folder, settings=how, store=store, progress=progress
     )
+    if any("mismatched" in one.companions for one in asked):
+        # Where all rows ask the same, the first of them says so.
+        Rows(main.shards, 1, companions=("mismatched",)).of([0])
     others: dict[str, Loaded] = {}
     for name, files in _own_data(recipe, asked).items():
         wanted = Wanted(kinds=_DEMONSTRATIONS.kinds, by=f"{name}_data")

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from concord.engine import LogProbs
-from concord.engine.loading import device_named
+from concord.engine.loading import adapted, device_named
 from concord.engine.switch import kernel
 from concord.errors import CapabilityError, RecipeError, Said, explain
 from concord.recipes import Recipe
 from concord.render import Renderer
+from concord.render.loading import out_of_reach
 from concord.store import Store, default_root
 from concord.train.assembling import (
     Assembled,
@@ -30,7 +31,7 @@ from concord.train.fit import Loop
 from concord.train.methods import Asked, asked_of
 from concord.train.models import Sizes, Trainee, load_trainee, model_path, precision_of, weighed
 from concord.train.optimizers import Optimizing, adamw
-from concord.train.planning import Decision, Where, decided, layout_of
+from concord.train.planning import Decision, Where, config_of, decided, layout_of
 from concord.train.ranks import Ranks, Sharding, device_for, wrapped
 from concord.train.records import shape_of
 from concord.train.rehearsal import Precision
@@ -79,6 +80,7 @@ def job_of(recipe: Recipe, watch: Watch, ranks: Ranks, stack: ExitStack) -> Job:
     recipe, asked = asked_of(recipe)
     device = device_for(ranks) if recipe.device == "auto" else device_named(recipe.device)
     path = model_path(recipe.model, recipe.runs)
+    recipe = _found(recipe)
     job = Job(
         recipe=recipe,
         asked=tuple(asked),
@@ -98,6 +100,18 @@ def job_of(recipe: Recipe, watch: Watch, ranks: Ranks, stack: ExitStack) -> Job:
         do = "leave compile out, or train in one process"
         raise CapabilityError(explain(wrong, found=found, accepted="one of both", do=do))
     return job
+
+
+def _found(recipe: Recipe) -> Recipe:
+    """Look at once for every model that a recipe names; where a hub does not answer, it is asked no more."""
+    named = (recipe.model, recipe.reference, recipe.teacher, recipe.teacher_ref)
+    paths = [model_path(one, recipe.runs) for one in named if one not in (None, "initial", "columns")]
+    for path in paths:
+        for home in (path, adapted(path, offline=recipe.offline) or path):
+            if out_of_reach(home, offline=recipe.offline):
+                recipe = recipe.model_copy(update={"offline": True})
+        config_of(path, recipe)
+    return recipe
 
 
 # --- rows -------------------------------------------------------------------------------------------------
