@@ -564,6 +564,31 @@ def test_rows_before_none_of_which_another_prompt_can_be_put_are_refused_when_th
         train(asked("kto", place, tmp_path, data=str(same)))
 
 
+def test_a_teacher_of_other_tokens_is_refused_before_rows_are_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = building.load_material
+    monkeypatch.setattr(building, "load_material", lambda *_: pytest.fail("rows were read"))
+    teacher = tmp_path / "teacher"
+    homes.home(teacher, vocab_size=500)
+    with pytest.raises(InputError, match=r"the teacher does not speak of the same tokens; found 500 of them"):
+        train(asked("gkd", place, tmp_path, teacher=str(teacher)))
+    shutil.copytree(place / "teacher", tmp_path / "odd")
+    file = tmp_path / "odd" / "tokenizer.json"
+    told = json.loads(file.read_text())
+    numbers = sorted(told["model"]["vocab"].values())
+    told["model"]["vocab"] = dict(zip(told["model"]["vocab"], numbers[5:] + numbers[:5], strict=True))
+    file.write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"the teacher_ref means other tokens by the same numbers"):
+        train(asked("adpa", place, tmp_path, teacher_ref=str(tmp_path / "odd")))
+    monkeypatch.setattr(building, "load_material", read)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "odd" / name).unlink()
+    heard = Heard()
+    train(asked("gkd", place, tmp_path, teacher=str(tmp_path / "odd")), watch=heard, dry_run=True)
+    assert "teacher: without a tokenizer, so its tokens are taken for those of the student" in heard.lines
+
+
 def test_weights_that_are_no_numbers_are_named(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "model", tmp_path / "odd")
     weights = load_file(tmp_path / "odd" / "model.safetensors")

@@ -57,8 +57,9 @@ _WORDS = {"yes": True, "on": True, "no": False, "off": False}
 
 
 def _number(value: object) -> bool:
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return known and abs(value) <= sys.float_info.max
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max
 
 
 def _whole(value: object) -> bool:
