@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import concord.objectives
-from concord.objectives.contract import INPUTS, describe
+from concord.objectives.contract import INPUTS, describe, range_of
 from concord.objectives.methods import METHODS, Method, Step, Term
 
 FILE = Path(concord.objectives.__file__).parents[1] / "methods.json"
@@ -133,7 +133,12 @@ def entry(function: Callable[..., Any], *, kind: str = "objective", family: str 
             if n in keywords
         },
         "knobs": {
-            name: _knob(hints[name], default, card.notes.get(name, ""))
+            name: {
+                **_knob(hints[name], default, card.notes.get(name, "")),
+                "range": range_of(card.name, name)
+                if kind == "objective" and hints[name] in (int, float)
+                else "",
+            }
             for name, default in card.knobs.items()
             if name in keywords
         },

@@ -118,6 +118,25 @@ def test_defaults_are_written_as_one_would() -> None:
     assert shown(None, required=True) == "required"
 
 
+@pytest.mark.parametrize(
+    ("range_", "allowed", "inside", "outside"),
+    [
+        ("", "", [-math.inf, 0, math.inf], []),
+        ("(0, inf)", "above 0 and finite", [1e-9, 5, 1e300], [0, -1, math.inf, math.nan]),
+        ("[0, inf]", "of at least 0", [0, 5, math.inf], [-1e-9, math.nan]),
+        ("[0, 0.5)", "of at least 0 and below 0.5", [0, 0.49], [-0.1, 0.5, math.nan]),
+        ("(0, 1]", "above 0 and at most 1", [0.1, 1], [0, 1.1]),
+        ("(-inf, 0)", "below 0 and finite", [-10.0], [0, -math.inf]),
+    ],
+)
+def test_ranges_say_which_numbers_make_sense(
+    range_: str, allowed: str, inside: list[float], outside: list[float]
+) -> None:
+    knob = catalogue.Knob(default=None, type="float", meaning="", range=range_)
+    assert knob.allowed == allowed
+    assert [value for value in (*inside, *outside) if knob.allows(value)] == inside
+
+
 def test_infinity_is_a_number_here_and_text_in_the_file() -> None:
     entry = find("dpo")
     knob = catalogue.Knob(default=math.inf, type="float", meaning="")

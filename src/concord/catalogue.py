@@ -46,13 +46,44 @@ _NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Knob:
-    """A setting: its default (None and `required` where there is none), type, meaning and choices."""
+    """A setting: its default (None and `required` where there is none), type, meaning and choices.
+
+    range: which numbers make sense, as `[0, 1)`; empty where all do
+    """
 
     default: Value
     type: str
     meaning: str
     choices: tuple[str, ...] = ()
     required: bool = False
+    range: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """The range in words."""
+        if not self.range:
+            return ""
+        low, high = self._ends
+        words = (
+            [f"{'above' if self.range[0] == '(' else 'of at least'} {low:g}"] if math.isfinite(low) else []
+        )
+        words += (
+            [f"{'below' if self.range[-1] == ')' else 'at most'} {high:g}"] if math.isfinite(high) else []
+        )
+        return " and ".join([*words, *([] if self.allows(low) or self.allows(high) else ["finite"])])
+
+    def allows(self, value: float) -> bool:
+        """Whether a number lies in the range."""
+        if not self.range:
+            return True
+        low, high = self._ends
+        inside = low < value < high
+        return inside or (value == low and self.range[0] == "[") or (value == high and self.range[-1] == "]")
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        low, high = map(float, self.range[1:-1].split(", "))
+        return low, high
 
     @property
     def shown(self) -> str:

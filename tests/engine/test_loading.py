@@ -111,8 +111,12 @@ def said(folder: str | Path, **settings: Any) -> str:
 
 
 def test_a_model_that_is_not_there(home: Path, tmp_path: Path) -> None:
+    assert "there is no such folder" in said(tmp_path / "nowhere")
+    assert "there is no folder of this name, and no hub model that was fetched before" in said(
+        "nowhere/at-all"
+    )
+    assert "no causal language model could be loaded" in said(tmp_path)
     for odd in (tmp_path / "nowhere", "nowhere/at-all", tmp_path):
-        assert "no causal language model could be loaded" in said(odd)
         with pytest.raises(NotFoundError):
             load_policy(odd)
     (home / "model.safetensors").unlink()

@@ -476,7 +476,7 @@ def test_what_scores_nothing_is_refused_with_what_it_is(tmp_path: Path) -> None:
     two = saved(tmp_path / "two", classifier(vocab_size=SIZE, num_labels=2))
     with pytest.raises(CapabilityError, match="found LlamaForSequenceClassification with 2 labels"):
         load_reward(two)
-    with pytest.raises(NotFoundError, match="no model could be loaded"):
+    with pytest.raises(NotFoundError, match="there is no such folder"):
         load_reward(tmp_path / "nothing")
     with pytest.raises(InputError, match="the precision of weights is not known"):
         load_reward(causal, dtype="float31")

@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import math
+import re
 import statistics
 import tokenize
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 import concord.objectives as ob
-from concord.objectives import INPUTS, check_objective, describe
+from concord.catalogue import Knob
+from concord.objectives import INPUTS, RANGES, check_objective, describe, range_of
 from concord.objectives.contract import NEEDS
 from concord.tensors import Pairs, PerPair
 from scripts import catalogue as cards
@@ -72,6 +74,20 @@ def test_an_objective_is_written_as_agreed(name: str) -> None:
     _, _, notes = inspect.getdoc(OBJECTIVES[name]).partition("\n\npaper: ")  # type: ignore[union-attr]
     for line in notes.splitlines()[1:]:
         assert line.startswith("    ") or ": " in line, f"neither a label nor its continuation: {line!r}"
+
+
+def test_every_number_of_an_objective_has_a_range_and_no_range_is_listed_in_vain() -> None:
+    listed: set[str] = set()
+    for entry in ENTRIES:
+        for name, knob in entry["knobs"].items() if entry["kind"] == "objective" else ():
+            if knob["type"] not in ("float", "int"):
+                continue
+            named = f"{entry['name']}.{name}"
+            listed.add(named if named in RANGES else name)
+            assert knob["range"] == range_of(entry["name"], name), named
+            assert re.fullmatch(r"[(\[](-inf|[0-9.]+), ([0-9.]+|inf)[)\]]", knob["range"]), named
+            assert Knob(**{**knob, "choices": ()}).allows(float(knob["default"])), named
+    assert listed == set(RANGES)
 
 
 def test_no_input_is_listed_in_vain() -> None:
@@ -144,5 +160,6 @@ def test_a_users_own_objective_can_be_read() -> None:
         "meaning": "the most it may be",
         "choices": [],
         "required": False,
+        "range": "",
     }
     assert entry["knobs"]["size"]["required"]

@@ -1,5 +1,6 @@
 """The recipe files: one a method that can be trained on data, each complete, and true to the catalogue."""
 
+import math
 import re
 import shlex
 from typing import Any
@@ -66,6 +67,21 @@ def test_knobs_are_the_catalogues_and_so_are_their_defaults(method: str) -> None
     recipe = read_recipe(shown(method))
     assert recipe.objective_knobs.keys() == knobs.keys()
     assert all(recipe.objective_knobs[n] == knob.default for n, knob in knobs.items() if not knob.required)
+
+
+@pytest.mark.parametrize("method", offline_methods())
+def test_a_number_that_makes_no_sense_is_refused_for_every_knob(method: str) -> None:
+    for name, knob in wants_of(method).knobs.items():
+        if knob.type not in ("float", "int"):
+            continue
+        assert isinstance(knob.default, float | int)
+        assert knob.range, f"say in objectives.contract.RANGES what {name} may be"
+        assert knob.allows(knob.default)
+        ends = [float(end) for end in knob.range[1:-1].split(", ")]
+        beyond = [ends[0] - 1, ends[1] + 1] if math.inf not in ends else [ends[0] - 1]
+        for value in (*beyond, math.nan, 10**400, -(10**400), *(end for end in ends if not knob.allows(end))):
+            with pytest.raises(RecipeError, match=f"the knob {name} of {method} is not right; found .*"):
+                read_recipe({**shown(method), name: value})
 
 
 @pytest.mark.parametrize("method", offline_methods())

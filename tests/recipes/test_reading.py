@@ -124,7 +124,8 @@ def test_what_is_resolved_is_json_even_where_a_knob_is_infinite() -> None:
     recipe = read("wpo", max_weight=math.inf)
     assert json.loads(json.dumps(recipe.resolved, allow_nan=False))["max_weight"] == "Infinity"
     assert read_recipe(recipe.resolved).objective_knobs["max_weight"] == math.inf
-    assert read("exo_pair_unnormalised", log_epsilon="-infinity").resolved["log_epsilon"] == "-Infinity"
+    assert read("wpo", max_weight="infinity").objective_knobs["max_weight"] == math.inf
+    assert read("my.losses:mine", floor=-math.inf).resolved["floor"] == "-Infinity"
 
 
 # --- names ------------------------------------------------------------------------------------------------
@@ -255,6 +256,17 @@ def test_whole_numbers_may_have_an_exponent() -> None:
         ("slic_hf", {}, "slic_hf needs the setting target_data"),
         ("chain_of_hindsight", {}, "pretrain_data; found nothing; accepted: files of text; or weights"),
         ("dpo", {"num_train_epochs": 0}, "no step would be made"),
+        ("dpo", {"max_steps": 10**400}, "the setting max_steps is not right"),
+        (
+            "dckd",
+            {"teacher": "t", "weights": {"chosen": -1}},
+            "found -1; accepted: names with numbers of 0 or more",
+        ),
+        (
+            "dckd",
+            {"teacher": "t", "weights": {"chosen": 0, "chosen_logits": 0, "rejected_logits": 0}},
+            "no part of dckd counts; found chosen: 0, chosen_logits: 0, rejected_logits: 0",
+        ),
         ("dpo", {"eval_share": 0.1, "eval_data": "x"}, "eval_data and eval_share contradict each other"),
     ],
 )

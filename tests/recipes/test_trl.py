@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import re
 from typing import Any
 
@@ -98,6 +99,7 @@ def test_every_loss_becomes_a_recipe_that_reads(trainer: str, loss: str) -> None
         ("dpo", {"loss_type": "ipo", "beta": 0.2}, {"method": "ipo_token_mean", "tau": 0.2}),
         ("dpo", {"loss_type": "robust", "label_smoothing": 0.2}, {"method": "robust_dpo", "flip_rate": 0.2}),
         ("dpo", {"loss_type": "sppo_hard"}, {"beta": 0.1}),
+        ("dpo", {"loss_type": "exo_pair", "label_smoothing": 0.01}, {"label_smoothing": 0.01}),
         (
             "dpo",
             {"loss_type": ["sigmoid", "sft"], "loss_weights": [2, 1]},
@@ -160,6 +162,41 @@ def test_what_has_no_counterpart_is_refused() -> None:
         from_trl({"loss_type": "bespoke"})
     with pytest.raises(RecipeError, match="no such trainer of TRL; found 'ppo'"):
         from_trl({}, "ppo")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"per_device_train_batch_size": [1]}, "per_device_train_batch_size of TRL is not right; found [1]"),
+        ({"gradient_accumulation_steps": 2.5}, "accepted: a whole number"),
+        ({"max_steps": math.inf}, "max_steps of TRL is not right; found inf"),
+        ({"learning_rate": "fast", "warmup_steps": "x"}, "warmup_steps of TRL is not right; found 'x'"),
+        ({"use_peft": "maybe"}, "use_peft of TRL is not right; found 'maybe'; accepted: true or false"),
+        ({"output_dir": ["x"]}, "output_dir of TRL is not right; found ['x']; accepted: a text"),
+        ({"loss_type": [1, 2]}, "accepted: a text or a list of texts"),
+        ({"report_to": 3}, "report_to of TRL is not right; found 3"),
+        ({"loss_type": ["sigmoid", "sft"], "loss_weights": [0, 1]}, "the first above 0"),
+        (
+            {"loss_type": ["sigmoid", "sft"], "loss_weights": [1]},
+            "each of two losses has its weight; found [1]",
+        ),
+        ({"f_divergence_type": "chi"}, "no counterpart to this f_divergence_type of TRL's; found 'chi'"),
+        (
+            {"loss_type": "hinge", "f_divergence_type": "js_divergence"},
+            "no counterpart to TRL's hinge with f_divergence_type: js; found hinge, as dpo_hinge",
+        ),
+        ({"loss_type": "ipo", "use_weighting": True}, "no counterpart to TRL's ipo with use_weighting: true"),
+    ],
+)
+def test_what_nothing_can_be_made_of_is_refused_in_a_sentence(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        from_trl(given)
+    assert told in str(caught.value)
+
+
+def test_words_for_true_and_false_are_what_trl_takes_them_for() -> None:
+    assert from_trl({"use_peft": "no", "sync_ref_model": "Off"})[0]["train"] == "full"
+    assert from_trl({"use_peft": "yes"})[0]["train"] == "lora"
 
 
 @pytest.mark.slow

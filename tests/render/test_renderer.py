@@ -14,7 +14,7 @@ import pytest
 from concord.errors import InputError, NotFoundError, UnavailableError
 from concord.messages import Message, Prompt
 from concord.render import templates
-from concord.render.loading import ModelFiles, load_tokenizer, read_files
+from concord.render.loading import ModelFiles, load_tokenizer, out_of_reach, read_files
 from concord.render.records import RenderSettings
 from concord.render.renderer import Renderer
 from concord.render.templates import PINNED, Template, pinned_day
@@ -227,15 +227,68 @@ def test_a_damaged_file_is_refused_for_it_may_hold_the_stop_tokens(
 
 def test_models_that_are_not_there_are_not_found(tmp_path: Path) -> None:
     needed()
-    with pytest.raises(NotFoundError, match="there is no model in this folder"):
+    with pytest.raises(NotFoundError, match="there is no such folder"):
         load_tokenizer(tmp_path / "none")
     with pytest.raises(NotFoundError, match="no tokenizer could be loaded"):
         load_tokenizer(tmp_path)
     with pytest.raises(NotFoundError, match="allow the network for a hub id"):
         load_tokenizer("nobody/has-this")
-    for path in ("", "./none", "../none", "a/b/none", str(Path(__file__))):
-        with pytest.raises(NotFoundError, match="there is no model in this folder"):
+    for path in ("", "./none", "../none", "a/b/none"):
+        with pytest.raises(NotFoundError, match="there is no such folder"):
             load_tokenizer(path)
+    with pytest.raises(NotFoundError, match="this is a file, and a model is a folder"):
+        load_tokenizer(__file__)
+
+
+def test_models_that_lie_near_a_wrong_path_are_named(tmp_path: Path) -> None:
+    for name in ("model", "teacher", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "teacher" / "adapter_config.json").write_text("{}")
+    with pytest.raises(NotFoundError) as caught:
+        out_of_reach(tmp_path / "modle")
+    model, teacher = tmp_path / "model", tmp_path / "teacher"
+    assert f"; here are {model}, {teacher} (did you mean '{model}'?); to do: " in str(caught.value)
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once_and_what_was_fetched_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed()
+    import huggingface_hub
+
+    asked: list[str] = []
+
+    def unreachable(_: Any, model: str, **how: Any) -> Any:
+        asked.append(model)
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    name = f"nobody/{tmp_path.name}"  # of its own: what a hub did not answer is remembered
+    for _ in range(2):
+        with pytest.raises(NotFoundError, match=r"the hub cannot be reached \(Name or service not known\)"):
+            load_tokenizer(name, offline=False)
+    (tmp_path / f"models--nobody--{tmp_path.name}").mkdir()
+    assert out_of_reach(name, offline=False)
+    assert asked == [name]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "config.json of the model cannot be read; found Expecting"),
+        ('{"model_type": "llama", "hidden_size": "x"}', "config.json cannot be used; found Validation error"),
+    ],
+)
+def test_a_broken_configuration_is_not_called_a_broken_tokenizer(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    tokenizer("gemma").save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_tokenizer(tmp_path)
+    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])

@@ -24,7 +24,7 @@ TOPICS = (
 
 def home(folder: Path, *, seed: int = 0, **settings: Any) -> Path:
     """A folder with a model and its tokenizer."""
-    made = llama(vocab_size=len(tokenizer("chatml")), seed=seed, **settings)
+    made = llama(**{"vocab_size": len(tokenizer("chatml")), **settings}, seed=seed)
     made.save_pretrained(folder)
     tokenizer("chatml").save_pretrained(folder)
     return folder

@@ -539,6 +539,59 @@ def test_a_model_of_no_known_kind_is_refused(config: dict[str, str], place: Path
         train(asked("dpo", place, tmp_path, model=str(tmp_path / "odd")))
 
 
+def test_every_model_is_looked_for_before_rows_are_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "load_material", lambda *_: pytest.fail("rows were read"))
+    with pytest.raises(NotFoundError, match=r"no such folder; found '.*taecher'; .*did you mean '.*teacher'"):
+        train(asked("gkd", place, tmp_path, teacher=str(place / "taecher")))
+    with pytest.raises(NotFoundError, match=r"no such folder; found '.*older/not'"):
+        train(asked("dpo", place, tmp_path, reference=str(place / "older" / "not")))
+    (tmp_path / "odd").mkdir()
+    with pytest.raises(NotFoundError, match="the configuration of a model could not be read"):
+        train(asked("dpo", place, tmp_path, reference=str(tmp_path / "odd")))
+
+
+def test_rows_before_none_of_which_another_prompt_can_be_put_are_refused_when_they_are_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "load_trainee", lambda *_: pytest.fail("a model was loaded"))
+    rows = [json.loads(line) for line in (place / "labels.jsonl").read_text().splitlines()]
+    one = homes.written(tmp_path / "one.jsonl", rows[:1])
+    with pytest.raises(
+        InputError, match=r"no other prompt can be put before a reply, .*; found a single row"
+    ):
+        train(asked("kto", place, tmp_path, data=str(one)))
+    same = homes.written(tmp_path / "same.jsonl", [row | {"prompt": "Same?"} for row in rows])
+    with pytest.raises(InputError, match="; found 10 rows that ask the same"):
+        train(asked("kto", place, tmp_path, data=str(same)))
+
+
+def test_a_teacher_of_other_tokens_is_refused_before_rows_are_read(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = building.load_material
+    monkeypatch.setattr(building, "load_material", lambda *_: pytest.fail("rows were read"))
+    teacher = tmp_path / "teacher"
+    homes.home(teacher, vocab_size=500)
+    with pytest.raises(InputError, match=r"the teacher does not speak of the same tokens; found 500 of them"):
+        train(asked("gkd", place, tmp_path, teacher=str(teacher)))
+    shutil.copytree(place / "teacher", tmp_path / "odd")
+    file = tmp_path / "odd" / "tokenizer.json"
+    told = json.loads(file.read_text())
+    numbers = sorted(told["model"]["vocab"].values())
+    told["model"]["vocab"] = dict(zip(told["model"]["vocab"], numbers[5:] + numbers[:5], strict=True))
+    file.write_text(json.dumps(told))
+    with pytest.raises(InputError, match=r"the teacher_ref means other tokens by the same numbers"):
+        train(asked("adpa", place, tmp_path, teacher_ref=str(tmp_path / "odd")))
+    monkeypatch.setattr(building, "load_material", read)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "odd" / name).unlink()
+    heard = Heard()
+    train(asked("gkd", place, tmp_path, teacher=str(tmp_path / "odd")), watch=heard, dry_run=True)
+    assert "teacher: without a tokenizer, so its tokens are taken for those of the student" in heard.lines
+
+
 def test_weights_that_are_no_numbers_are_named(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "model", tmp_path / "odd")
     weights = load_file(tmp_path / "odd" / "model.safetensors")
@@ -598,6 +651,53 @@ def test_a_function_of_ones_own_that_is_none_is_refused(
     with pytest.raises(InputError) as caught:
         train(read_recipe({"method": f"{name}:mine", "max_steps": 2, "batch_size": 3, "samples": 0, **data}))
     assert told in str(caught.value)
+
+
+def test_an_error_in_a_function_of_ones_own_is_told_with_its_place_before_a_model_is_asked(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = OWN.replace("\\", "").replace("    return", "    return pairs.margins")
+    (tmp_path / "raising.py").write_text(text)
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if "pairs.margins" in one)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(assembling.Assembling, "reference", lambda *_: pytest.fail("a reference was asked"))
+    with pytest.raises(InputError) as caught:
+        train(asked_own("raising:mine", place, tmp_path))
+    said = str(caught.value)
+    assert said.startswith("the objective raising:mine fails on ReferencedPairs (AttributeError: ")
+    assert f"{tmp_path / 'raising.py'}:{line};" in said
+
+
+LOGITS = """
+from concord.tensors import Logits, PerToken
+
+
+def mine(logits: Logits, *, teacher: Logits) -> PerToken:
+    \"\"\"One's own.
+
+    loss = (policy - teacher)^2
+
+    paper: none
+    teacher: the teacher's logits
+    \"\"\"
+    raise KeyError("tail")
+"""
+
+
+def test_an_error_on_logits_is_told_before_a_teacher_is_loaded(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "raising_on_logits.py").write_text(LOGITS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(assembling.Assembling, "teachers", lambda *_: pytest.fail("a teacher was loaded"))
+    with pytest.raises(InputError, match=r"fails on Tensor \(KeyError: 'tail'\); found raise KeyError"):
+        train(asked_own("raising_on_logits:mine", place, tmp_path, teacher=str(place / "teacher")))
+
+
+def asked_own(method: str, place: Path, tmp_path: Path, **settings: Any) -> Any:
+    """A recipe of two steps by a function of one's own."""
+    data = {"data": str(place / "pairs.jsonl"), "model": str(place / "model"), "runs": str(tmp_path / "runs")}
+    return read_recipe({"method": method, "max_steps": 2, "batch_size": 3, "samples": 0, **data, **settings})
 
 
 HELD = """

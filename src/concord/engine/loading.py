@@ -17,7 +17,7 @@ from concord.engine.local import LocalPolicy
 from concord.engine.start import Choice, start
 from concord.errors import ConcordError, InputError, NotFoundError, Said, explain, nearest
 from concord.render import Renderer, RenderSettings
-from concord.render.loading import load_tokenizer, read_files
+from concord.render.loading import load_tokenizer, out_of_reach, read_files
 
 __all__ = [
     "DTYPES",
@@ -49,6 +49,7 @@ def load_policy(
 
     A folder of adapters is the model they were made for, with them; its tokenizer is its own if it has one.
     """
+    offline = out_of_reach(model, offline=offline)
     base = adapted(model, offline=offline)
     home = model if base is None or (Path(model) / "tokenizer_config.json").is_file() else base
     with explained("no tokenizer could be loaded", home):
@@ -80,11 +81,13 @@ def load_model(
         wrong, do = "the precision of weights is not known", "name one of these"
         raise InputError(explain(wrong, found=dtype, accepted=nearest(dtype, DTYPES), do=do))
     place = device_named(device)
+    offline = out_of_reach(model, offline=offline)
     base = adapted(model, offline=offline)
     if base is not None and adapted(base, offline=offline) is not None:
         wrong, found = "adapters that stand on other adapters", Said(f"{str(model)!r} on {base!r}")
         accepted, do = "adapters of a whole model", "merge the lower ones into their model, and save that"
         raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+    offline = out_of_reach(base or model, offline=offline)
     loaded = _loaded(base or model, DTYPES[dtype], offline=offline, trust_remote_code=trust_remote_code)
     if base is not None:
         loaded = with_adapter(loaded, model, offline=offline)
@@ -95,6 +98,7 @@ def adapted(model: str | Path, *, offline: bool = True) -> str | None:
     """The model that a folder (or a hub id) of adapters is for; None where it holds no adapters."""
     path: str | None = str(Path(model) / "adapter_config.json")
     if not Path(model).is_dir():
+        offline = out_of_reach(model, offline=offline)
         try:
             path = cached_file(str(model), "adapter_config.json", local_files_only=offline)
         except (OSError, ValueError):

@@ -300,7 +300,7 @@ def _accuracies(held: _Held) -> Iterator[Result]:
     if best and None not in best:
         how = f"share of these pairs that {BEST} orders as people do on average, which nobody beats"
         about = held.about(how, by=BEST)
-        yield mean_result("judge_accuracy", best, **ordered.drawn, **about)
+        yield outcome_result("judge_accuracy", best, **ordered.drawn, **about)
         how = "how much less often than whoever knows all odds the judge prefers what people do"
         yield difference_result(
             "judge_below_best", best, ours, **ordered.drawn, **held.about(how, better=False)

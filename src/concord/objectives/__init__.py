@@ -26,6 +26,7 @@ from concord.objectives.aggregation import (
 from concord.objectives.contract import (
     INPUTS,
     NEEDS,
+    RANGES,
     Card,
     Input,
     Source,
@@ -36,6 +37,7 @@ from concord.objectives.contract import (
     describe,
     initial_state,
     per_token,
+    range_of,
 )
 from concord.objectives.contrast import (
     cpl,
@@ -223,6 +225,7 @@ __all__ = [
     "INPUTS",
     "METHODS",
     "NEEDS",
+    "RANGES",
     "Card",
     "Generator",
     "Input",
@@ -340,6 +343,7 @@ __all__ = [
     "pro",
     "psi_po",
     "r_dpo",
+    "range_of",
     "ranked_reward_metrics",
     "ranking_metrics",
     "redistribute_by_value",

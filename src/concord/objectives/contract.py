@@ -6,7 +6,8 @@ An objective is a function from one record to unreduced losses:
 
 * The type of its first parameter says what it needs (see `NEEDS`): what it cannot see, it cannot use.
 * A keyword whose type is a tensor or a record is an *input*, supplied by whoever calls, under one of the
-  names of the closed list `INPUTS`. Every other keyword is a *knob*, with the paper's default.
+  names of the closed list `INPUTS`. Every other keyword is a *knob*, with the paper's default; which numbers
+  make sense for it stands in `RANGES`.
 * An objective whose rows depend on each other is marked `@coupled`, and is then given all rows of an
   optimizer step at once. All others may be evaluated a few rows at a time.
 * What is carried from step to step comes as the input `state`, and is returned after the losses.
@@ -33,6 +34,7 @@ from concord.tensors import Record, RunningMean
 __all__ = [
     "INPUTS",
     "NEEDS",
+    "RANGES",
     "Card",
     "Input",
     "Source",
@@ -43,6 +45,7 @@ __all__ = [
     "describe",
     "initial_state",
     "per_token",
+    "range_of",
 ]
 
 Source: TypeAlias = Literal["item", "policy", "sampler", "feedback", "critic", "teacher", "state"]
@@ -78,6 +81,56 @@ INPUTS: Mapping[str, Input] = {
     "utility": Input("item", "what each reply is worth"),
 }
 """The closed list of inputs: a keyword of an objective that is not a knob has one of these names."""
+
+RANGES: Mapping[str, str] = {
+    "alpha": "[0, inf)",
+    "beta": "(0, inf)",
+    "beta_r": "(0, inf)",
+    "blue_weight": "[0, inf)",
+    "c": "(1, inf)",
+    "center_rewards_coefficient": "[0, inf)",
+    "clip": "(0, inf]",
+    "cpl.alpha": "(0, inf)",
+    "cpl.lam": "[0, 1]",
+    "cpl_ranked.alpha": "(0, inf)",
+    "cpl_ranked.lam": "[0, 1]",
+    "delta": "[0, inf)",
+    "desirable_weight": "[0, inf)",
+    "error_rate": "[0, 1)",
+    "exo_pair.label_smoothing": "(0, 0.5)",
+    "f_dpg.alpha": "(0, 1)",
+    "f_dpo.alpha": "(0, 1]",
+    "flip_rate": "[0, 0.5)",
+    "gamma": "[0, inf)",
+    "generalised_jsd.beta": "[0, 1]",
+    "grao.beta": "[0, inf)",
+    "high": "[0, inf)",
+    "info_nca.alpha": "(0, inf)",
+    "label_smoothing": "[0, 0.5)",
+    "lam": "[0, inf)",
+    "log_epsilon": "(-inf, 0)",
+    "low": "[0, 1]",
+    "margin": "[0, inf)",
+    "max_weight": "(0, inf]",
+    "nca.alpha": "(0, inf)",
+    "rank_weight": "[0, inf)",
+    "ratio": "[0, inf)",
+    "red_weight": "[0, inf)",
+    "scale": "(0, inf)",
+    "sft_weight": "[0, inf)",
+    "tau": "(0, inf)",
+    "temperature": "(0, inf)",
+    "temporal_difference.gamma": "[0, 1]",
+    "threshold": "[0, inf]",
+    "undesirable_weight": "[0, inf)",
+    "weight": "(0, 1]",
+    "window": "[1, inf)",
+}
+"""What a number may be as a knob of an objective: by its name, or as `objective.knob` where that one differs.
+
+An end in round brackets is left out. What is a temperature or is divided by lies above 0. A weight of 0
+takes a part of the loss away, one below 0 would turn it round. Labels half of which are wrong say nothing.
+"""
 
 NEEDS: Mapping[Any, str] = {
     tensors.Replies: "replies",
@@ -178,6 +231,11 @@ def describe(function: Callable[..., Any]) -> Card:
         per_token=getattr(function, "per_token", False),
         notes=notes,
     )
+
+
+def range_of(objective: str, knob: str) -> str:
+    """What a number may be as a knob of an objective; empty where nothing is known of it."""
+    return RANGES.get(f"{objective}.{knob}", RANGES.get(knob, ""))
 
 
 def check_objective(objective: Callable[..., Any]) -> Card:

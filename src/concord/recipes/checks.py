@@ -151,6 +151,10 @@ def check(settings: Settings, wants: Wants, given: Iterable[str]) -> None:
                 do="correct the name under weights",
             )
         )
+    if wants.terms and not any(settings.weights.get(term.on, term.weight) for term in wants.terms):
+        accepted, do = "a weight above 0 for one part at least", "correct them, or leave weights out"
+        found = Said(", ".join(f"{name}: {weight:g}" for name, weight in settings.weights.items()))
+        wrong.append(explain(f"no part of {wants.name} counts", found=found, accepted=accepted, do=do))
     if not settings.num_train_epochs and not settings.max_steps:
         accepted, do = "num_train_epochs or max_steps above 0", "say how long to train"
         wrong.append(explain("no step would be made", found=NOTHING, accepted=accepted, do=do))

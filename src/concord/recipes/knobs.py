@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
@@ -46,7 +47,7 @@ def read_knobs(wants: Wants, asked: Mapping[str, object]) -> dict[str, Value]:
             continue
         value = _fitting(knob, asked[name])
         if value is None and asked[name] is not None:
-            accepted = ", ".join(knob.choices) or _ACCEPTED[knob.type]
+            accepted = ", ".join(knob.choices) or f"{_ACCEPTED[knob.type]} {knob.allowed}".rstrip()
             title = f"the knob {name} of {wants.name} is not right"
             wrong.append(explain(title, found=asked[name], accepted=accepted, do="correct it"))
         read[name] = value
@@ -57,12 +58,20 @@ def read_knobs(wants: Wants, asked: Mapping[str, object]) -> dict[str, Value]:
 
 def _fitting(knob: Knob, value: object) -> Value:
     """The value as its knob takes it, None if it does not."""
+    typed = _typed(knob, value)
+    return None if isinstance(typed, int | float) and not knob.allows(typed) else typed
+
+
+def _typed(knob: Knob, value: object) -> Value:
+    """The value in the type of its knob, None if it has none in it."""
     if isinstance(value, str) and knob.type == "float":
         value = _INFINITIES.get(value.strip().lower(), value)
     match knob.type, value:
         case ("float", bool()) | ("int", bool()):
             return None
-        case "float", int() | float() if not math.isnan(value):
+        case "float", float() if not math.isnan(value):
+            return value
+        case "float", int() if abs(value) <= sys.float_info.max:
             return float(value)
         case "int", int():
             return value

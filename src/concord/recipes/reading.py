@@ -43,7 +43,7 @@ _ACCEPTED = {
     "teacher": "a path, a hub id, run:NAME or {run: NAME}",
     "teacher_ref": "a path, a hub id, run:NAME or {run: NAME}",
     "template_args": "names with values, as JSON has them",
-    "weights": "names with numbers",
+    "weights": "names with numbers of 0 or more",
 }
 
 

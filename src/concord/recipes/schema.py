@@ -94,8 +94,9 @@ def _whole(given: object) -> object:
     return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
-_Count: TypeAlias = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
-_Positive: TypeAlias = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+_MOST = 2**53  # beyond it a float, in which much is reckoned, skips whole numbers
+_Count: TypeAlias = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=_MOST)]
+_Positive: TypeAlias = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=_MOST)]
 _Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
 _Rate: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Names: TypeAlias = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_names)]
@@ -193,7 +194,7 @@ class Settings(BaseModel):
     reduction: Literal["token_mean", "sequence_mean", "sequence_sum"] | None = _set(
         _OPTIMISER, None, "How losses of tokens become one number, for objectives over tokens."
     )
-    weights: Mapping[str, _Number] = _set(
+    weights: Mapping[str, Annotated[_Number, Field(ge=0)]] = _set(
         _OPTIMISER, {}, "What each part of a method with several counts, by its stream."
     )
 

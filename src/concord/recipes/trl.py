@@ -4,12 +4,13 @@ TRL's defaults are written out where they differ from ours, so that the recipe s
 """
 
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, cast, get_args
 
-from concord.errors import RecipeError, explain, nearest
+from concord.errors import RecipeError, Said, explain, nearest
 from concord.recipes.elsewhere import ALIASES, INSTEAD, LOSSES, MEANINGLESS
 from concord.recipes.methods import wants_of
 from concord.recipes.schema import TrackerName, setting_names
@@ -42,8 +43,102 @@ _KNOB_DEFAULTS: Mapping[str, float] = {
 }
 """TRL's defaults of knobs; its GKD has a beta of its own, which is ours."""
 
-_DIVERGENCES = {"forward_kl": "forward_kl", "js_divergence": "js", "alpha_divergence": "alpha"}
+_DIVERGENCES = {
+    "reverse_kl": "",
+    "forward_kl": "forward_kl",
+    "js_divergence": "js",
+    "alpha_divergence": "alpha",
+}
 _SCHEDULES = ("linear", "cosine", "constant")
+
+
+_WORDS = {"yes": True, "on": True, "no": False, "off": False}
+"""What the YAML that TRL reads takes these words for."""
+
+
+def _number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= sys.float_info.max
+
+
+def _whole(value: object) -> bool:
+    return _number(value) and float(cast("float", value)).is_integer()
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(map(_text, cast("list[object]", value)))
+    )
+
+
+def _weights(value: object) -> bool:
+    given = cast("list[object]", value) if isinstance(value, list) else []
+    return bool(given) and all(map(_number, given)) and cast("float", given[0]) > 0
+
+
+_FORMS: Mapping[str, tuple[Callable[[object], bool], tuple[str, ...]]] = {
+    "a whole number": (
+        _whole,
+        (
+            "eval_steps",
+            "gradient_accumulation_steps",
+            "logging_steps",
+            "max_completion_length",
+            "max_length",
+            "max_prompt_length",
+            "max_steps",
+            "per_device_train_batch_size",
+        ),
+    ),
+    "a number": (
+        _number,
+        (
+            "f_alpha_divergence_coef",
+            "learning_rate",
+            "lmbda",
+            "num_train_epochs",
+            "warmup_ratio",
+            "warmup_steps",
+        ),
+    ),
+    "true or false": (
+        _flag,
+        (
+            "bf16",
+            "fp16",
+            "load_in_4bit",
+            "load_in_8bit",
+            "precompute_ref_log_probs",
+            "sync_ref_model",
+            "use_peft",
+            "use_weighting",
+        ),
+    ),
+    "a text": (
+        _text,
+        (
+            "eval_strategy",
+            "f_divergence_type",
+            "logging_strategy",
+            "lr_scheduler_type",
+            "output_dir",
+            "save_strategy",
+            "truncation_mode",
+        ),
+    ),
+    "a text or a list of texts": (_texts, ("loss_type", "report_to")),
+    "a list of numbers, the first above 0": (_weights, ("loss_weights",)),
+}
+"""What settings must be for anything to be made of them; all others are taken over as they are."""
 
 
 @dataclass
@@ -76,7 +171,7 @@ def from_trl(
     if trainer not in LOSSES:
         accepted, do = nearest(trainer, LOSSES), "name the trainer that the settings are for"
         raise RecipeError(explain("no such trainer of TRL", found=trainer, accepted=accepted, do=do))
-    made = _Conversion({name: value for name, value in settings.items() if value is not None})
+    made = _Conversion(_read(settings))
     _method(made, trainer)
     for part in (_steps, _reference, _adapter, _places):
         part(made)
@@ -85,7 +180,10 @@ def from_trl(
     # What TRL calls by the name that a knob has here is another thing.
     renamed = {**dict.fromkeys(own.values(), ""), **ALIASES, **own}
     for name, default in _KNOB_DEFAULTS.items() if trainer != "gkd" else ():
-        if name not in made.given and renamed.get(name, name) in wants.knobs.keys() - made.recipe.keys():
+        ours = renamed.get(name, name)
+        known = name in made.given or ours in made.recipe or ours not in wants.knobs
+        # Of EXO its default is none: there it has to be given.
+        if not known and wants.knobs[ours].allows(default):
             made.given[name] = default
     for name, value in list(made.given.items()):
         ours = renamed.get(name, name)
@@ -101,6 +199,25 @@ def from_trl(
     return made.recipe, made.mapped, made.left
 
 
+def _read(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that say something, each in a form that something can be made of."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    for name in _FORMS["true or false"][1]:
+        if isinstance(word := given.get(name), str):
+            given[name] = _WORDS.get(word.lower(), word)
+    if wrong := list(_misread(given)):
+        raise RecipeError("\n".join(wrong))
+    return given
+
+
+def _misread(given: Mapping[str, Any]) -> Iterator[str]:
+    for accepted, (fits, names) in _FORMS.items():
+        for name in names:
+            if name in given and not fits(given[name]):
+                wrong, do = f"the setting {name} of TRL is not right", "correct it in the file"
+                yield explain(wrong, found=given[name], accepted=accepted, do=do)
+
+
 def _method(made: _Conversion, trainer: str) -> None:
     losses = LOSSES[trainer]
     if "" in losses and made.take("loss_type"):
@@ -114,10 +231,12 @@ def _method(made: _Conversion, trainer: str) -> None:
         )
     method = losses[named]
     if made.take("use_weighting", False):
+        _check_sigmoid(method, named, "use_weighting: true")
         method = "wpo"
-    divergence = _DIVERGENCES.get(str(made.take("f_divergence_type", "reverse_kl")), "")
+    divergence = _divergence(made.take("f_divergence_type", "reverse_kl"))
     alpha = made.take("f_alpha_divergence_coef", 0.5)
     if divergence:
+        _check_sigmoid(method, named, f"f_divergence_type: {divergence}")
         method = "f_dpo"
     made.put("method", method, of=f"{trainer}, loss_type {named}" if named else trainer)
     if divergence:
@@ -130,12 +249,31 @@ def _method(made: _Conversion, trainer: str) -> None:
         )
     weights = made.take("loss_weights", [1.0, 1.0])
     if method == "dpo_nll":
+        if len(weights) != 2:
+            wrong, accepted = "each of two losses has its weight", "two numbers, the first above 0"
+            raise RecipeError(explain(wrong, found=weights, accepted=accepted, do="correct loss_weights"))
         made.put("alpha", float(weights[1]) / float(weights[0]), of="loss_weights")
     if method == "simpo" and (alpha := made.take("cpo_alpha", _KNOB_DEFAULTS["cpo_alpha"])):
         made.leave("cpo_alpha", f"{alpha} adds imitation to TRL's simpo, which simpo does not have")
     made.put(
         "learning_rate", float(made.take("learning_rate", _RATES.get(trainer, 1e-6))), of="learning_rate"
     )
+
+
+def _divergence(given: str) -> str:
+    """Our name of a divergence; empty for the usual one."""
+    if given not in _DIVERGENCES:
+        wrong, accepted = "no counterpart to this f_divergence_type of TRL's", nearest(given, _DIVERGENCES)
+        raise RecipeError(explain(wrong, found=given, accepted=accepted, do="name one of these"))
+    return _DIVERGENCES[given]
+
+
+def _check_sigmoid(method: str, loss: str, setting: str) -> None:
+    """Refuse what TRL does to any loss where we have it of one only."""
+    if method != "dpo":
+        wrong = f"no counterpart to TRL's {loss} with {setting}"
+        accepted, do = "the loss sigmoid", "write the recipe by hand: `concord methods` lists what there is"
+        raise RecipeError(explain(wrong, found=Said(f"{loss}, as {method}"), accepted=accepted, do=do))
 
 
 def _steps(made: _Conversion) -> None:

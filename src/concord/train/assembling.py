@@ -99,6 +99,9 @@ def load_material(
     main = load_rows(
         data, rows_wanted(list(asked)), renderer, folder, settings=how, store=store, progress=progress
     )
+    if any("mismatched" in one.companions for one in asked):
+        # Where all rows ask the same, the first of them says so.
+        Rows(main.shards, 1, companions=("mismatched",)).of([0])
     others: dict[str, Loaded] = {}
     for name, files in _own_data(recipe, asked).items():
         wanted = Wanted(kinds=_DEMONSTRATIONS.kinds, by=f"{name}_data")
@@ -329,6 +332,16 @@ def _teaching(engine: LogProbs, precision: Callable[[], AbstractContextManager[A
     return taught
 
 
+def _tried(one: Asked, rows: Rows) -> None:
+    """Reckon the first loss of a term before anybody is asked anything for it."""
+
+    def silent(lines: Sequence[Line]) -> Any:
+        raise AssertionError("in a trial no model is asked")
+
+    teachers: dict[str, TeacherOf] = {"teacher": silent, "teacher_ref": silent}
+    Task(one.objective, one.reduction, reference=silent, teachers=teachers).try_out(rows.batch(0))
+
+
 def terms_of(asked: Sequence[Asked], work: Assembling) -> Assembled:
     """The terms of a loop: a task each, its rows, its reference and its teachers."""
     made: list[Term] = []
@@ -336,6 +349,7 @@ def terms_of(asked: Sequence[Asked], work: Assembling) -> Assembled:
     for number, one in enumerate(asked):
         rows, held_out = work.rows(one), work.held_out(one)
         first_held = first_held or held_out
+        _tried(one, rows)
         values: Callable[[Sequence[Line]], PerToken] | None = None
         if "reference" in one.card.needs:
             values = work.reference(one, rows, held_out)

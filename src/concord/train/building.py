@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from concord.engine import LogProbs
-from concord.engine.loading import device_named
+from concord.engine.loading import adapted, device_named
 from concord.engine.switch import kernel
-from concord.errors import CapabilityError, RecipeError, Said, explain
+from concord.errors import CapabilityError, InputError, NotFoundError, RecipeError, Said, explain
 from concord.recipes import Recipe
 from concord.render import Renderer
+from concord.render.loading import load_tokenizer, out_of_reach
 from concord.store import Store, default_root
 from concord.train.assembling import (
     Assembled,
@@ -27,7 +28,7 @@ from concord.train.assembling import (
     terms_of,
 )
 from concord.train.following import Watch
-from concord.train.forecasting import Decision, Where, decided, layout_of
+from concord.train.forecasting import Decision, Where, config_of, decided, layout_of
 from concord.train.leaving import Beginning, begun_from
 from concord.train.loop import Loop, Optimizing, Policy, adamw, shape_of
 from concord.train.methods import Asked, asked_of
@@ -36,6 +37,9 @@ from concord.train.ranks import Ranks, Sharding, device_for, wrapped
 from concord.types import JSON
 
 __all__ = ["Built", "Job", "build", "decide", "job_of", "prepare", "settled"]
+
+_RENAMED = 0.01
+"""The share of tokens that a teacher may call otherwise: those held in reserve are often given names."""
 
 _TRAINED = {"full": "all weights", "lora": "an adapter (LoRA)"}
 
@@ -75,6 +79,7 @@ def job_of(recipe: Recipe, watch: Watch, ranks: Ranks, stack: ExitStack) -> Job:
     recipe, asked = asked_of(recipe)
     device = device_for(ranks) if recipe.device == "auto" else device_named(recipe.device)
     path = model_path(recipe.model, recipe.runs)
+    recipe = _found(recipe)
     job = Job(
         recipe=recipe,
         asked=tuple(asked),
@@ -85,6 +90,7 @@ def job_of(recipe: Recipe, watch: Watch, ranks: Ranks, stack: ExitStack) -> Job:
         renderer=renderer_of(path, recipe),
         watch=watch,
     )
+    _check_teachers(job)
     if recipe.reference_sync_steps and job.sharding == "fsdp":
         wrong, found = "a reference that moves is a copy of the policy, which ranks share out", Said("fsdp")
         do = "use ddp, or a reference that stays"
@@ -94,6 +100,51 @@ def job_of(recipe: Recipe, watch: Watch, ranks: Ranks, stack: ExitStack) -> Job:
         do = "leave compile out, or train in one process"
         raise CapabilityError(explain(wrong, found=found, accepted="one of both", do=do))
     return job
+
+
+def _found(recipe: Recipe) -> Recipe:
+    """Look at once for every model that a recipe names; where a hub does not answer, it is asked no more."""
+    named = (recipe.model, recipe.reference, recipe.teacher, recipe.teacher_ref)
+    paths = [model_path(one, recipe.runs) for one in named if one not in (None, "initial", "columns")]
+    for path in paths:
+        for home in (path, adapted(path, offline=recipe.offline) or path):
+            if out_of_reach(home, offline=recipe.offline):
+                recipe = recipe.model_copy(update={"offline": True})
+        config_of(path, recipe)
+    return recipe
+
+
+def _check_teachers(job: Job) -> None:
+    """Refuse a teacher with other tokens than the student: the same numbers would mean something else."""
+    recipe, accepted = job.recipe, "the tokens of the student, under the same numbers"
+    do = "take a teacher of the student's family, with its tokenizer"
+    for name in ("teacher", "teacher_ref"):
+        if (source := getattr(recipe, name)) is None:
+            continue
+        path = model_path(source, recipe.runs)
+        ours, theirs = (config_of(one, recipe).get_text_config().vocab_size for one in (job.path, path))
+        if ours != theirs:
+            wrong, found = (
+                f"the {name} does not speak of the same tokens",
+                Said(f"{theirs:,} of them, not {ours:,}"),
+            )
+            raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+        own = (Path(path) / "tokenizer_config.json").is_file()
+        home = path if own else adapted(path, offline=recipe.offline) or path
+        try:
+            found = load_tokenizer(home, offline=recipe.offline, trust_remote_code=recipe.trust_remote_code)
+        except NotFoundError:
+            job.watch.say(f"{name}: without a tokenizer, so its tokens are taken for those of the student")
+            continue
+        known = {number: token for token, number in found.get_vocab().items()}
+        tokens = job.renderer.tokenizer.get_vocab()
+        other = [(token, known[n]) for token, n in tokens.items() if known.get(n, token) != token]
+        if len(other) > _RENAMED * len(tokens):
+            said = Said(
+                f"{len(other):,} others of {len(tokens):,}, such as {other[0][1]!r} for {other[0][0]!r}"
+            )
+            wrong = f"the {name} means other tokens by the same numbers"
+            raise InputError(explain(wrong, found=said, accepted=accepted, do=do))
 
 
 # --- rows -------------------------------------------------------------------------------------------------

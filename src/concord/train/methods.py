@@ -5,13 +5,16 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, TypeAlias
+
+import torch
 
 from concord import objectives
 from concord.data import Prepared
-from concord.errors import NotFoundError, RecipeError, Said, explain
+from concord.errors import ConcordError, NotFoundError, RecipeError, Said, explain
 from concord.objectives.contract import Card, check_objective
 from concord.recipes import Recipe
 from concord.recipes.reading import informed
@@ -56,6 +59,7 @@ def asked_of(recipe: Recipe) -> tuple[Recipe, list[Asked]]:
         function = imported(recipe.method)
         card = check_objective(function)
         recipe = informed(recipe, needs=card.needs, inputs=card.inputs, knobs=card.knobs)
+        function = _explained(recipe.method, function)
         bound = partial(function, **recipe.objective_knobs) if recipe.objective_knobs else function
         reduction = getattr(objectives, recipe.reduction) if recipe.reduction else None
         return recipe, [Asked(bound, reduction, 1.0, "data", recipe.batch_size)]
@@ -94,6 +98,30 @@ def imported(path: str) -> Callable[..., Any]:
         wrong, do = f"{path} is no function", "name a function"
         raise RecipeError(explain(wrong, found=Said(type(found).__name__), accepted="a function", do=do))
     return found
+
+
+def _explained(path: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of the user's own that says in a sentence what fails in it, and in which line."""
+
+    @wraps(function)
+    def told(record: Any, **given: Any) -> Any:
+        try:
+            return function(record, **given)
+        except (ConcordError, torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            frames = extract_tb(error.__traceback__)[1:]
+            own = inspect.getsourcefile(inspect.unwrap(function))
+            at = next((one for one in reversed(frames) if one.filename == own), frames[-1])
+            said = f"{type(error).__name__}: {error}".rstrip(": ")
+            wrong = f"the objective {path} fails on {type(record).__name__} ({said})"
+            found = Said(f"{at.line} in {at.filename}:{at.lineno}")
+            accepted = "one loss for each pair, reply, row or token of the record"
+            raise RecipeError(
+                explain(wrong, found=found, accepted=accepted, do="correct it there")
+            ) from error
+
+    return told
 
 
 # --- streams ----------------------------------------------------------------------------------------------

@@ -124,8 +124,8 @@ def _over_refusal(drawn: Drawn) -> Result:
 
 
 def _lying(drawn: Drawn) -> Result:
-    templates, before, after = honest_types(drawn)
-    found = honesty_results(before, after, clusters=[templates], seed=drawn.seed)
+    clusters, before, after = honest_types(drawn)
+    found = honesty_results(before, after, clusters=clusters, seed=drawn.seed)
     return _named(found, "denied_knowledge")
 
 

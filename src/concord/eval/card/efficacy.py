@@ -188,7 +188,7 @@ def _people(drawn: Drawn) -> list[Result]:
         values = [row[column] for row in rows]
         found.append(mean_result("person_utility", values, clusters=clusters, seed=seed, **about))
     flat = [value for row in rows for value in row]
-    labels = [label for label in clusters[0] for _ in PEOPLE]
+    labels = [drawn.places[number].asked.template for number in test for _ in PEOPLE]
     names = [one.name for _ in test for one in PEOPLE]
     about = _about(
         f"mean worth {_DRAWN} to each of {len(PEOPLE)} people, who count alike; the interval is over"
@@ -201,7 +201,10 @@ def _people(drawn: Drawn) -> list[Result]:
     known = {name: mean for name, mean in means.items() if mean is not None}
     at: dict[str, str | float] = {"person": min(known, key=known.__getitem__)} if known else {}
     about = _about(
-        f"mean worth {_DRAWN} to the person who is served worst", unit="requests", higher=True, at=at
+        f"mean worth {_DRAWN} to the person who is served worst, picked by these replies: chance lowers it",
+        unit="requests",
+        higher=True,
+        at=at,
     )
     whole = [None if None in row else [value for value in row if value is not None] for row in rows]
 

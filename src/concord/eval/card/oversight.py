@@ -57,7 +57,8 @@ def taxed(drawn: Drawn) -> list[Result]:
         found += [missing(name, Challenge.TAX, NO_BASE, unit="items", higher=False) for name in names]
     else:
         before = {name: _correct(drawn.base, numbers) for name, numbers in places.items()}
-        found += tax_results(before, scores, seed=drawn.seed)
+        clusters = {name: drawn.templates(numbers) for name, numbers in places.items()}
+        found += tax_results(before, scores, clusters=clusters, seed=drawn.seed)
     return [*found, *_divergence(drawn)]
 
 
@@ -69,18 +70,21 @@ def _divergence(drawn: Drawn) -> list[Result]:
     """KL to the base, from the draws to test requests."""
     if drawn.before is None or not drawn.can(Capability.SCORE, both=True):
         return [missing("kl_per_reply", Challenge.TAX, NO_BASE_SCORE, unit="replies")]
-    rows = [
-        (number, said.reply)
-        for number in drawn.at("test")
-        for said in drawn.samples[number]
-        if isinstance(said.reply, Reply) and said.reply.tokens
+    rows = [(number, said.reply) for number in drawn.at("test") for said in drawn.samples[number]]
+    there = [
+        (number, reply) for number, reply in rows if isinstance(reply, Reply) and reply.tokens is not None
     ]
-    asks = [Ask(drawn.places[number].asked.prompt, given=((reply.message,),)) for number, reply in rows]
+    asks = [Ask(drawn.places[number].asked.prompt, given=((reply.message,),)) for number, reply in there]
+    scored = iter(drawn.before.answer(asks))
     ours: list[Sequence[float] | None] = []
     theirs: list[Sequence[float] | None] = []
-    for (_, reply), (other,) in zip(rows, drawn.before.answer(asks), strict=True):
+    for _, reply in rows:
+        if not isinstance(reply, Reply) or reply.tokens is None:
+            ours.append(None)
+            theirs.append(None)
+            continue
+        ((other,), count) = next(scored), len(reply.tokens)
         # Whoever scores a reply that was cut off scores its end too, which was never drawn.
-        count = len(reply.tokens or ())
         alike = isinstance(other, Reply) and (other.tokens or ())[:count] == reply.tokens
         ours.append(reply.logps if alike else None)
         theirs.append(other.logps[:count] if isinstance(other, Reply) and alike and other.logps else None)

@@ -5,7 +5,7 @@
 and times a few of these.
 """
 
-from concord.train.forecasting.planning import Decision, Where, all_work, decided, layout_of, probe
+from concord.train.forecasting.planning import Decision, Where, all_work, config_of, decided, layout_of, probe
 from concord.train.forecasting.work import Seconds, Work, as_json
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Work",
     "all_work",
     "as_json",
+    "config_of",
     "decided",
     "layout_of",
     "probe",

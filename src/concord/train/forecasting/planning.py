@@ -23,7 +23,7 @@ from concord.train.loop import UNTRAINED, Batch, Loop, Term, gradient, is_memory
 from concord.train.models import Precision, Sizes, lora_of
 from concord.train.ranks import Ranks
 
-__all__ = ["Decision", "Where", "all_work", "decided", "layout_of", "probe"]
+__all__ = ["Decision", "Where", "all_work", "config_of", "decided", "layout_of", "probe"]
 
 _PROBED = 4  # micro-batches that are timed
 _LAID = 8  # steps that are laid out to see what companions, second passes and further terms add
@@ -71,7 +71,7 @@ def decided(
     `positions` is how many rows the steps take in all, 0 where all steps are full. Of ranks with different
     memories the first decides, or they would not do the same.
     """
-    config, least = _config(path, recipe), sizes.tokens
+    config, least = config_of(path, recipe), sizes.tokens
     way = Way(layout, where.precision, recipe.gradient_checkpointing, recipe.quant)
     wanted = ("full", "lora") if recipe.train == "auto" else (recipe.train,)
     spread = Spread(where.device.type, where.ranks.count, where.sharded, where.others)
@@ -139,7 +139,7 @@ def _costs(config: Any, recipe: Recipe, name: str, lengths: Lengths, way: Way) -
     return lambda: Costs.of(skeleton(config, lora=lora, dtype=dtype), lengths, way)
 
 
-def _config(path: str, recipe: Recipe) -> Any:
+def config_of(path: str, recipe: Recipe) -> Any:
     """The configuration of a model; of an adapter, of the model it is for."""
     home = adapted(path, offline=recipe.offline) or path
     here, code = recipe.offline or Path(home).is_dir(), recipe.trust_remote_code
@@ -151,7 +151,7 @@ def layout_of(recipe: Recipe, path: str, longest: int) -> Kind:
     """Which layout a model will have, as far as can be told without a trial."""
     if recipe.layout != "auto":
         return recipe.layout
-    config = _config(path, recipe)
+    config = config_of(path, recipe)
     with torch.device("meta"), explained("no causal language model can be made of its configuration", path):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=recipe.trust_remote_code)
     return "rows" if list(objections(model, longest=longest)) else "forest"

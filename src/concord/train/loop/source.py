@@ -124,7 +124,10 @@ def mismatched(rows: Rows, place: int) -> Prepared:
     others = (rows.rows[(place + turn * rows.stride) % size] for turn in range(1, size))
     other = next((one for one in others if _ids(one) != _ids(row)), None)
     if other is None:
-        wrong, found = "no other prompt can be put before a reply", Said(f"{size} rows that ask the same")
+        wrong = (
+            "no other prompt can be put before a reply, as this objective does to see how far it has moved"
+        )
+        found = Said(f"{size:,} rows that ask the same" if size > 1 else "a single row")
         raise InputError(explain(wrong, found=found, accepted="two prompts or more", do="give more data"))
     leaf, borrowed = row.rendered.replies[0][0], other.rendered.prompt
     shared = len(row.rendered.prompt)

@@ -14,7 +14,7 @@ from concord.engine.head import Beside, ChunkFunction
 from concord.engine.statistics import on_logits
 from concord.errors import RecipeError, Said, explain
 from concord.objectives import metrics
-from concord.objectives.contract import Card, check_objective
+from concord.objectives.contract import Card, check_objective, initial_state
 from concord.objectives.metrics import Metric
 from concord.objectives.reductions import row_mean, token_mean
 from concord.tensors import (
@@ -44,6 +44,9 @@ TeacherOf = Callable[[Sequence[Line]], Beside]
 
 LOSSES = "losses"
 """The name under which an objective on logits goes into the chunk loop."""
+
+_TRIED = 8
+"""How many tokens the vocabulary of a trial has."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,25 @@ class Task:
             "return them before any mean, and do not detach them",
         )
         raise RecipeError(explain(wrong, found=Said(said), accepted=accepted, do=do))
+
+    def try_out(self, batch: Batch) -> None:
+        """Reckon the loss of some rows from values that stand for a model's: what fails, fails at once.
+
+        A model is asked only later, for the values of a reference often many times before the first loss.
+        """
+        streams = {"": batch, **batch.companions}
+        sizes = {name: int(sizes_of(one, self.shape).sum()) for name, one in streams.items()}
+        made = {name: torch.full((size,), -1.0, requires_grad=True) for name, size in sizes.items()}
+        values, refs = made[""], {name: one.detach() for name, one in made.items()}
+        beside = {name: (made[name], refs[name]) for name in batch.companions}
+        what = Knowledge(batch, values, self.shape, dict.fromkeys(self.statistics, refs[""]), beside)
+        record = record_of(self.kind, batch, values, ref=refs[""] if self.referenced else None)
+        losses = None
+        if self.card.record is Logits:
+            logits = torch.zeros(len(values), _TRIED, requires_grad=True)
+            losses = self.objective(logits, **dict.fromkeys(self.taught, logits.detach()))
+        state = initial_state(self.objective, like=values)
+        self.loss(record, what, self.total(batch), losses=losses, state=state)
 
     def _inputs(self, what: Knowledge) -> dict[str, Any]:
         """The inputs of the objective, those left out of which nothing is known."""
