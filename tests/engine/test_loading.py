@@ -255,6 +255,9 @@ def test_adapters_name_a_whole_model(home: Path, tmp_path: Path) -> None:
     for base in (None, 3, ""):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": base}))
         assert "do not name their model" in said(lower)
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": "/no/where"}))
+    told = said(lower)
+    assert told.startswith(f"the model that the adapters of {lower} stand on is not there; found '/no/where'")
 
 
 def test_adapters_have_the_same_hash_wherever_their_model_stands(home: Path, tmp_path: Path) -> None:

@@ -366,6 +366,15 @@ def test_a_run_that_was_never_begun_is_not_gone_on_with(place: Path, tmp_path: P
         train(asked("sft", place, tmp_path, learning_rate=1e-4, stop_token=["<|im_end|>"]), resume=True)
 
 
+def test_a_run_whose_model_has_changed_is_not_gone_on_with(place: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(place / "model", model)
+    train(asked("sft", place, tmp_path, model=str(model)))
+    shutil.copy(place / "teacher" / "model.safetensors", model)
+    with pytest.raises(NotFoundError, match=r"found sft-\w+, which differs in the content of model;"):
+        train(asked("sft", place, tmp_path, model=str(model)), resume=True)
+
+
 def test_a_finished_run_is_not_done_again(place: Path, tmp_path: Path) -> None:
     first = train(asked("sft", place, tmp_path))
     heard = Heard()

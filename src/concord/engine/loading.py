@@ -113,7 +113,15 @@ def adapted(model: str | Path, *, offline: bool = True) -> str | None:
         raise _unloadable("the adapters do not name their model", model, error) from error
     # A folder is named as it was reached from where the adapters were made; it may stand beside them too.
     beside = Path(model) / base
-    return str(beside) if beside.is_dir() and not Path(base).exists() else base
+    home = str(beside) if beside.is_dir() and not Path(base).exists() else base
+    try:
+        out_of_reach(home, offline=offline)
+    except NotFoundError as error:
+        wrong = f"the model that the adapters of {model} stand on is not there"
+        accepted = "the folder or the hub id of a model, as base_model_name_or_path of adapter_config.json"
+        do = "put it back, or write where it is now"
+        raise NotFoundError(explain(wrong, found=base, accepted=accepted, do=do)) from error
+    return home
 
 
 def _loaded(model: str | Path, dtype: Any, *, offline: bool, trust_remote_code: bool) -> nn.Module:

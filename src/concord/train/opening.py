@@ -25,7 +25,7 @@ def open_run(recipe: Recipe, asked: Sequence[Asked], *, here: Mapping[str, Any],
     """Open the run of a recipe and of all that it reads; to be resumed, it must have been begun."""
     inputs = dict(_inputs(recipe, asked))
     if resume:
-        _check_begun(recipe, run_id(recipe.identity, inputs))
+        _check_begun(recipe, inputs)
     return Run.open(
         recipe.runs,
         name=name_of(recipe),
@@ -80,14 +80,18 @@ def _hash(path: str) -> str:
     return hash_file(place) if place.is_file() else f"hub:{path}"
 
 
-def _check_begun(recipe: Recipe, identity: str) -> None:
-    """Refuse to resume what was never begun: with another setting it is another run."""
+def _check_begun(recipe: Recipe, inputs: Mapping[str, str]) -> None:
+    """Refuse to resume what was never begun: with another setting or file it is another run."""
+    identity = run_id(recipe.identity, inputs)
     runs = [run for run in all_runs(recipe.runs) if run.name == name_of(recipe)]
     if any(run.id == identity for run in runs):
         return
     here = recipe.identity
     near = [(sorted(key for key in here if run.resolved.get(key) != here[key]), run) for run in runs]
     differing, run = min(near, key=lambda one: len(one[0]), default=([], None))
+    if run is not None and not differing:
+        read = run.manifest["inputs"]
+        differing = [f"the content of {one}" for one in inputs if read.get(one) != inputs[one]]
     what = ", ".join(differing) or "the files it reads"
     found = Said(f"{run.path.name}, which differs in {what}" if run else f"no run {name_of(recipe)}")
     wrong = "there is no run of these settings to go on with"

@@ -45,9 +45,9 @@ def filled(step: int) -> dict[str, Tensor]:
     }
 
 
-def save(checkpoints: Checkpoints, *steps: int, best: int | None = None) -> None:
+def save(checkpoints: Checkpoints, *steps: int) -> None:
     for step in steps:
-        checkpoints.save(step, filled(step), {"step": step}, own=(filled(-step), {"own": step}), best=best)
+        checkpoints.save(step, filled(step), {"step": step}, own=(filled(-step), {"own": step}))
 
 
 def check(checkpoints: Checkpoints, step: int) -> None:
@@ -165,15 +165,13 @@ def test_what_cannot_be_kept_is_named(tmp_path: Path, tensor: Tensor, said: str)
 # Which are kept.
 
 
-def test_the_newest_are_kept_and_the_best(tmp_path: Path) -> None:
+def test_the_newest_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     save(checkpoints, 1, 2)
-    save(checkpoints, 3, 4, 10, best=2)
-    assert checkpoints.steps() == (2, 4, 10)
-    save(checkpoints, 11, best=10)
-    assert checkpoints.steps() == (10, 11)
+    save(checkpoints, 3, 4, 10)
+    assert checkpoints.steps() == (4, 10)
     save(Checkpoints(tmp_path), 12, 13)
-    assert checkpoints.steps() == (10, 11, 12, 13)
+    assert checkpoints.steps() == (4, 10, 12, 13)
 
 
 def test_what_comes_after_a_resumed_step_is_removed_aloud(

@@ -1,7 +1,7 @@
 """Checkpoints: all that training needs to go on from a step, whole or absent, and checked when it is read.
 
     checkpoints = Checkpoints(run.checkpoints, keep=3)
-    checkpoints.save(100, weights_and_moments, {"epoch": 0.5}, own=states(), best=80)
+    checkpoints.save(100, weights_and_moments, {"epoch": 0.5}, own=states())
     step = checkpoints.latest()
     tensors, facts = checkpoints.load(step)
 
@@ -150,13 +150,12 @@ class Checkpoints:
         facts: Facts,
         *,
         own: tuple[Tensors, Facts] = ({}, {}),
-        best: int | None = None,
     ) -> Path:
         """Write the checkpoint of a step, then remove those that need not be kept; return where it is.
 
         `tensors` and `facts` are what all ranks have in common (only those of rank 0 are written), `own` is
-        what belongs to this rank. The step `best` is kept however old it is. Those of later steps are
-        removed: training was taken up again before them, and will write them anew.
+        what belongs to this rank. Those of later steps are removed: training was taken up again before them,
+        and will write them anew.
 
         When it cannot be written, what there was is whole, every rank gets an error, most often a RunError,
         and training may go on without it.
@@ -176,7 +175,7 @@ class Checkpoints:
                 shutil.rmtree(temporary, ignore_errors=True)
         self._whole.discard(step)
         if self._ranks.first:
-            self._prune(step, best)
+            self._prune(step)
         return final
 
     def _together(self, stage: Callable[[], None], final: Path) -> None:
@@ -214,10 +213,10 @@ class Checkpoints:
         _write(temporary / "state.json", _State(step=step, ranks=count, sha256=hashes))
         durable.publish_directory(temporary, final)
 
-    def _prune(self, step: int, best: int | None) -> None:
+    def _prune(self, step: int) -> None:
         steps = self.steps()
         past = [number for number in steps if number <= step]
-        kept = {*(past if self._keep is None else past[-self._keep :]), best}
+        kept = past if self._keep is None else past[-self._keep :]
         for number in steps:
             if number not in kept:
                 if number > step:
