@@ -27,8 +27,8 @@ PEOPLE, VOTES = 60, 3
 """Of the town; of a jury."""
 
 _TRAINING = [
-    *("--train", "full", "--batch-size", "32", "--num-train-epochs", "2", "--learning-rate", "3e-4"),
-    *("--eval-share", "0.05", "--logging-steps", "20"),
+    *("--train", "full", "--batch-size", "32", "--num-train-epochs", "2", "--learning-rate", "1e-3"),
+    *("--eval-share", "0.02", "--logging-steps", "50"),
 ]
 
 
@@ -77,8 +77,9 @@ def main() -> None:
     home: Path = parser.parse_args().folder
     home.mkdir(parents=True, exist_ok=True)
     world, rows = Harbour(), home / "comparisons.jsonl"
-    count = write_items(compared(world.requests("train"), draws=6, pairs=6, seed=0), rows, shape="concord")
-    print(f"{count:,} comparisons of what the base says to requests of the train split: {rows}", flush=True)
+    asked = [*world.requests("pretrain"), *world.requests("train")]
+    count = write_items(compared(asked, draws=8, pairs=8, seed=0), rows, shape="concord")
+    print(f"{count:,} comparisons of what the base says to {len(asked):,} requests: {rows}", flush=True)
     model = trained(rows, home.parent)
     tried = list(compared(world.requests("test"), draws=4, pairs=2, seed=1, odds=True))
     print(f"\nHeld against {len(tried):,} comparisons of the test split:\n")
