@@ -1,7 +1,7 @@
 """`concord score` as people use it: cards made once, several together, files, wrong uses, models by name."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,19 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def load(model: FoundModel, **how: Any) -> Policy:
         names.append(model.name)
         return in_manner(json.loads((Path(model.what) / "config.json").read_text())["manner"])
+
+    monkeypatch.setattr(FoundModel, "load", load)
+    return names
+
+
+@pytest.fixture
+def talking(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was loaded: policies in the place of weights, which say one thing to everything."""
+    names: list[str] = []
+
+    def load(model: FoundModel, **how: Any) -> Policy:
+        names.append(model.name)
+        return Scripted("Answer: 4", name=model.name)
 
     monkeypatch.setattr(FoundModel, "load", load)
     return names
@@ -154,8 +167,7 @@ def test_an_interrupt_leaves_no_half_card(
     assert Run(kept.path).status().state == "finished"
 
 
-def test_on_data_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FoundModel, "load", lambda model, **how: Scripted("Answer: 4", name=model.name))
+def test_on_data_of_ones_own(folder: Path, talking: list[str]) -> None:
     rows = [{"question": f"What is {at} and {4 - at}?", "answer": "so\n#### 4"} for at in range(4)]
     (folder / "sums.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     told = run("good", "--set", "sums.jsonl", "--limit", "3")
@@ -167,6 +179,51 @@ def test_on_data_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (folder / "sums.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows[1:]))
     assert run("good", "--set", "sums.jsonl", "--limit", "3").exit_code == 0
     assert len(all_runs(folder / "runs")) == 2
+
+
+PREFS = [
+    {"prompt": f"Is it {what}?", "chosen": "Yes, it is.", "rejected": "No idea."}
+    for what in ("far", "late", "open")
+]
+
+
+def written(path: Path, rows: Sequence[object]) -> str:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path.name
+
+
+@pytest.mark.parametrize("option", ["--data", "--set"])
+def test_bad_rows_stop_all_before_a_model_is_loaded_or_are_left_out_and_counted(
+    folder: Path, talking: list[str], option: str
+) -> None:
+    good: list[dict[str, Any]] = PREFS if option == "--data" else [{"question": "1 + 1?", "answer": "2"}] * 3
+    # More good rows than are looked at to tell the shape of all.
+    rows = [*good * 400, {**good[0], "chosen": None, "question": None}]
+    name = written(folder / "rows.jsonl", rows)
+    told = run("good", option, name, "--limit", "2")
+    assert (told.exit_code, told.stderr.count("\n"), talking) == (2, 1, [])
+    assert "rows.jsonl:1201: " in told.stderr
+    assert told.stderr.endswith("(`--on-bad-row skip` leaves such rows out.)\n")
+    told = run("good", option, name, "--limit", "2", "--on-bad-row", "skip")
+    assert told.exit_code == 0, told.output
+    said = " ".join(told.stdout.split())
+    assert "1 of 1,201 rows are left out, the first because: rows.jsonl:1201: " in said
+
+
+def test_columns_of_data_may_be_named(folder: Path, talking: list[str]) -> None:
+    rows = [{"q": one["prompt"], "up": one["chosen"], "down": one["rejected"]} for one in PREFS]
+    name = written(folder / "rows.jsonl", rows)
+    assert "say what they are: --map" in run("good", "--data", name).stderr
+    told = run("good", "--data", name, "--map", "prompt=q chosen=up rejected=down")
+    assert told.exit_code == 0, told.output
+    assert "3 replies" in told.stdout
+
+
+def test_a_file_without_rows_is_said_to_have_none(folder: Path, loaded: list[str]) -> None:
+    (folder / "head.csv").write_text("question,answer\n")
+    told = run("good", "--set", "head.csv")
+    assert (told.exit_code, loaded) == (2, [])
+    assert "head.csv: there are no rows" in told.stderr
 
 
 def test_what_can_have_one_answer_only_is_asked_once() -> None:
@@ -205,6 +262,8 @@ def test_what_can_have_one_answer_only_is_asked_once() -> None:
         (["good", "--set", "gone.jsonl"], "there is no such file"),
         (["good", "--output", "good/config.json/x"], "nothing was scored"),
         (["good", "--base", "./gone"], "there is no such folder"),
+        (["good", "--map", "prompt=q"], "a mapping of columns has nothing to map"),
+        (["good", "--name", " "], "a model has an empty name"),
     ],
 )
 def test_wrong_uses_are_met_with_a_sentence(folder: Path, arguments: list[str], said: str) -> None:
@@ -214,6 +273,12 @@ def test_wrong_uses_are_met_with_a_sentence(folder: Path, arguments: list[str], 
     assert said in told.stderr
     assert told.stderr.count("\n") == 1
     assert not (folder / "runs").exists() or not any((folder / "runs").glob("*/scorecard.json"))
+
+
+def test_a_seed_below_zero_is_refused_before_a_model_is_loaded(folder: Path, loaded: list[str]) -> None:
+    told = run("good", *FEW, "--seed", "-1")
+    assert (told.exit_code, loaded) == (2, [])
+    assert "-1 is not in the range x>=0" in told.stderr
 
 
 def test_without_torch_a_folder_is_refused_in_a_sentence(folder: Path) -> None:
