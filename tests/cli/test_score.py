@@ -23,6 +23,7 @@ from concord.types import Ask, Capability, Policy, Reply, Sampling, Unanswered, 
 from concord.worlds.harbour import BASE
 from tests.conftest import LIGHT
 from tests.eval.card.speakers import in_manner
+from tests.policies.serving import Answer, Server
 from tests.report.reading import read_page
 
 FEW = ["--limit", "1"]
@@ -303,10 +304,36 @@ def test_models_are_found_by_what_people_type(folder: Path) -> None:
     assert (hub.name, hub.identity) == ("model-1.5b", "hub:someone/model-1.5b")
     one = find_model("http://localhost:9/v1", served="m")
     assert (one.name, one.served) == ("m", "m")
+    assert find_model("http://localhost:9/v1/", served="m").identity == one.identity
     assert find_model("openai:gpt").name == "gpt"
-    assert find_model("http://localhost:9/v1").name == "localhost:9"
     with pytest.raises(NotFoundError, match="there is no such folder"):
         find_model("a/b/c")
+
+
+def test_a_model_behind_an_address_is_known_by_its_name_and_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = ["one"]
+    with Server(lambda asked: Answer({"data": [{"id": served[0]}]})) as server:
+        one = find_model(server.url)
+        assert (one.name, one.served) == (server.root.removeprefix("http://"), "one")
+        served[0] = "two"
+        assert find_model(server.url).identity != one.identity
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://a/v1")
+    first = find_model("openai:gpt").identity
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://b/v1")
+    assert find_model("openai:gpt").identity != first
+
+
+@pytest.mark.parametrize("address", ["http://me:sesame@host/v1", "http://host/v1?key=sesame"])
+def test_a_password_in_an_address_is_written_nowhere(folder: Path, address: str) -> None:
+    (folder / "p.csv").write_text("prompt,chosen,rejected\nIs it far?,Yes.,No.\n")
+    for arguments in ([address], ["good", "--judge", address]):
+        told = run(*arguments, "--data", "p.csv", "--served", "m")
+        assert (told.exit_code, "sesame" in told.output) == (2, False)
+    kept = [file for file in folder.rglob("*") if file.is_file()]
+    assert kept
+    assert not any(b"sesame" in file.read_bytes() for file in kept)
 
 
 def trained(root: Path, *, model: object, name: str, train: str = "full") -> Run:

@@ -150,7 +150,10 @@ def command(models: tuple[str, ...], **given: Any) -> None:
 
 def _found(models: Sequence[str], given: dict[str, Any]) -> list[FoundModel]:
     """The models by their names, of which no two are alike."""
-    found = [find_model(one, runs=given["runs"], served=given["served"]) for one in models]
+    found = [
+        find_model(one, runs=given["runs"], served=given["served"], offline=given["offline"])
+        for one in models
+    ]
     if (names := given["names"]) and len(names) != len(found):
         wrong, accepted = "--name and MODEL are not as many", f"{len(found)} names, one for each MODEL"
         raise InputError(explain(wrong, found=names, accepted=accepted, do="name each, or none"))
@@ -166,7 +169,7 @@ def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack) -
     from concord.cli.scoring import Job
 
     named = {
-        option: find_model(what, runs=given["runs"], served=given["served"])
+        option: find_model(what, runs=given["runs"], served=given["served"], offline=given["offline"])
         for option in ("base", "reward", "judge")
         if (what := given[option]) is not None
     }
