@@ -69,6 +69,8 @@ def test_the_same_world_makes_the_same_files(folder: Path, tmp_path: Path) -> No
         ("level", "one"),
         ("key", 5),
         ("key", {"fact": "home mara"}),
+        ("key", {"kind": ["nothing"], "fact": "home mara"}),
+        ("key", {"kind": "nothing", "fact": "home mara"}),
     ],
 )
 def test_a_row_that_was_changed_is_named(folder: Path, tmp_path: Path, column: str, held: object) -> None:

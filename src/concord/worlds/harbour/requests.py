@@ -61,6 +61,9 @@ SHORT, _LONG = (2, 6), (7, 9)
 _COLUMNS = ("family", "template", "entity", "split", "level", "key")
 
 
+_KINDS = [template.kind for template in TEMPLATES.values()]
+
+
 def _text(value: JSON) -> bool:
     return isinstance(value, str)
 
@@ -72,7 +75,7 @@ _FITTING: Mapping[str, Callable[[JSON], bool]] = {
     "entity": _text,
     "split": _text,
     "level": is_count,
-    "key": lambda value: isinstance(value, Mapping) and isinstance(value.get("kind"), str),
+    "key": lambda value: isinstance(value, Mapping) and value.get("kind") in _KINDS,
 }
 """What the columns of a row have to be."""
 
