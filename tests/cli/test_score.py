@@ -97,6 +97,22 @@ def test_a_model_is_scored_once_and_then_only_shown(folder: Path, loaded: list[s
     assert len(all_runs(folder / "runs")) == 1
 
 
+def test_a_model_of_another_name_is_not_scored_anew(folder: Path, loaded: list[str]) -> None:
+    first = run("good", *FEW)
+    told = run("good", *FEW, "--name", "<b>better</b>")
+    assert (told.exit_code, loaded) == (0, ["good"])
+    assert told.stderr.startswith("It was scored before; --again scores it anew.")
+    assert told.stdout == first.stdout.replace("Scorecard of good", "Scorecard of <b>better</b>")
+    one, other = sorted(all_runs(folder / "runs"), key=lambda kept: kept.name)
+    assert (one.name, other.name, one.id) == ("score-b-better-b", "score-good", other.id)
+    assert one.read_results() == other.read_results()
+    page = (one.path / "report.html").read_text()
+    assert "<b>better" not in page
+    assert "<b>better</b>" in read_page(page).text
+    assert run("good", *FEW, "--name", "again", "--again").exit_code == 0
+    assert loaded == ["good", "again"]
+
+
 def test_another_question_is_another_card(folder: Path, loaded: list[str]) -> None:
     for more in ([], ["--seed", "1"], ["--base", "liar"], ["--trained-on", "x"]):
         assert run("good", *FEW, *more).exit_code == 0

@@ -145,6 +145,8 @@ class Job:
         """The content of all that goes into a card."""
         parts = {"model": model, "base": self.before(model), "reward": self.reward, "judge": self.judge}
         found = {name: one.identity for name, one in parts.items() if one is not None}
+        if model.run is not None:
+            found["run"] = model.run.id  # what the making took stands on the card
         for name, files in (("data", self.data), ("set", self.sets)):
             found |= {f"{name}/{at}": hash_tree(file) for at, file in enumerate(files)}
         return found
@@ -204,8 +206,9 @@ def score(job: Job, model: FoundModel, tell: _Tell, *, again: bool = False) -> K
         if run.status().state == "finished" and not again and (card := _read(run.path)) is not None:
             return here(cards=(card,), known=True)
         run.mark("running")
-        card = _own(job, model, tell) if job.own else _harbour(job, model, tell)
-        kept = here(cards=(card,), known=False)
+        known = None if again else _under_another_name(run)
+        card = known or (_own(job, model, tell) if job.own else _harbour(job, model, tell))
+        kept = here(cards=(card,), known=known is not None)
         if isinstance(card, CardRecord):
             write_json(run.path / _RECORD, wire.to_json(card))
         kept.write(run.path)
@@ -232,6 +235,16 @@ def _slug(*words: str) -> str:
     """A name that a folder can have."""
     said = (re.sub("[^A-Za-z0-9._-]+", "-", word).strip("-.") for word in words)
     return "-".join(filter(None, said))[:100]
+
+
+def _under_another_name(run: Run) -> Scorecard | CardRecord | None:
+    """The card of the same content and settings, where it was made when the model was called otherwise."""
+    for folder in sorted(run.path.parent.glob(f"score*-{run.id[:12]}")):
+        if folder != run.path and (folder / CARD).is_file():
+            other = Run(folder)
+            if other.id == run.id and other.status().state == "finished":
+                return _read(folder)
+    return None
 
 
 def _read(folder: Path) -> Scorecard | CardRecord | None:
