@@ -8,7 +8,7 @@ Measured       results, and a number for each item by which two models are compa
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import fsum
+from math import fsum, isfinite
 from typing import TypeAlias
 
 from concord.eval.card.common import missing
@@ -172,10 +172,16 @@ class Rated:
         return self.who.id
 
     def rate(self, rates: Sequence[Rate]) -> Sequence[tuple[Score | Unscored, ...]]:
-        """Rate as the feedback does, and count."""
-        said = self.who.rate(rates)
+        """Rate as the feedback does, and count; a score that is no finite number is none."""
+        said = [tuple(map(_finite, row)) for row in self.who.rate(rates)]
         self.tally.note([one for row in said for one in row])
         return said
+
+
+def _finite(one: Score | Unscored) -> Score | Unscored:
+    if isinstance(one, Unscored) or isfinite(one.value):
+        return one
+    return Unscored(f"the score is {one.value}", usage=one.usage)
 
 
 class Compared:

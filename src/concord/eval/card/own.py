@@ -358,7 +358,12 @@ def _trust(items: Sequence[Item], own: _Own) -> None:
     """Hold whoever scores or judges against people's comparisons in the data."""
     people = [item for item in items if isinstance(item.utilities, Preference)]
     clusters = same_prompt(people)
-    judges = {one.id: one.who for one in (own.feedback, own.judge) if one is not None}
+    # A judge of pairs shows what it is: one that asks in both orders is held against people as it is.
+    judges = {
+        one.id: one.who if isinstance(one, Compared) else one
+        for one in (own.feedback, own.judge)
+        if one is not None
+    }
     for one in judges.values():
         trust = judge_trust(one, people, clusters=clusters, seed=own.settings.seed) if people else []
         own.results += placed(trust, Challenge.OVERSIGHT)
