@@ -1,7 +1,7 @@
 """`concord score` as people use it: cards made once, several together, files, wrong uses, models by name."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from concord.types import Ask, Capability, Policy, Reply, Sampling, Unanswered, 
 from concord.worlds.harbour import BASE
 from tests.conftest import LIGHT
 from tests.eval.card.speakers import in_manner
+from tests.policies.serving import Answer, Server
 from tests.report.reading import read_page
 
 FEW = ["--limit", "1"]
@@ -57,6 +58,19 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.fixture
+def talking(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was loaded: policies in the place of weights, which say one thing to everything."""
+    names: list[str] = []
+
+    def load(model: FoundModel, **how: Any) -> Policy:
+        names.append(model.name)
+        return Scripted("Answer: 4", name=model.name)
+
+    monkeypatch.setattr(FoundModel, "load", load)
+    return names
+
+
 # --- cards ------------------------------------------------------------------------------------------------
 
 
@@ -81,6 +95,22 @@ def test_a_model_is_scored_once_and_then_only_shown(folder: Path, loaded: list[s
     assert run("good", *FEW, "--again").exit_code == 0
     assert loaded == ["good", "good"]
     assert len(all_runs(folder / "runs")) == 1
+
+
+def test_a_model_of_another_name_is_not_scored_anew(folder: Path, loaded: list[str]) -> None:
+    first = run("good", *FEW)
+    told = run("good", *FEW, "--name", "<b>better</b>")
+    assert (told.exit_code, loaded) == (0, ["good"])
+    assert told.stderr.startswith("It was scored before; --again scores it anew.")
+    assert told.stdout == first.stdout.replace("Scorecard of good", "Scorecard of <b>better</b>")
+    one, other = sorted(all_runs(folder / "runs"), key=lambda kept: kept.name)
+    assert (one.name, other.name, one.id) == ("score-b-better-b", "score-good", other.id)
+    assert one.read_results() == other.read_results()
+    page = (one.path / "report.html").read_text()
+    assert "<b>better" not in page
+    assert "<b>better</b>" in read_page(page).text
+    assert run("good", *FEW, "--name", "again", "--again").exit_code == 0
+    assert loaded == ["good", "again"]
 
 
 def test_another_question_is_another_card(folder: Path, loaded: list[str]) -> None:
@@ -154,8 +184,7 @@ def test_an_interrupt_leaves_no_half_card(
     assert Run(kept.path).status().state == "finished"
 
 
-def test_on_data_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FoundModel, "load", lambda model, **how: Scripted("Answer: 4", name=model.name))
+def test_on_data_of_ones_own(folder: Path, talking: list[str]) -> None:
     rows = [{"question": f"What is {at} and {4 - at}?", "answer": "so\n#### 4"} for at in range(4)]
     (folder / "sums.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     told = run("good", "--set", "sums.jsonl", "--limit", "3")
@@ -167,6 +196,51 @@ def test_on_data_of_ones_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (folder / "sums.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows[1:]))
     assert run("good", "--set", "sums.jsonl", "--limit", "3").exit_code == 0
     assert len(all_runs(folder / "runs")) == 2
+
+
+PREFS = [
+    {"prompt": f"Is it {what}?", "chosen": "Yes, it is.", "rejected": "No idea."}
+    for what in ("far", "late", "open")
+]
+
+
+def written(path: Path, rows: Sequence[object]) -> str:
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path.name
+
+
+@pytest.mark.parametrize("option", ["--data", "--set"])
+def test_bad_rows_stop_all_before_a_model_is_loaded_or_are_left_out_and_counted(
+    folder: Path, talking: list[str], option: str
+) -> None:
+    good: list[dict[str, Any]] = PREFS if option == "--data" else [{"question": "1 + 1?", "answer": "2"}] * 3
+    # More good rows than are looked at to tell the shape of all.
+    rows = [*good * 400, {**good[0], "chosen": None, "question": None}]
+    name = written(folder / "rows.jsonl", rows)
+    told = run("good", option, name, "--limit", "2")
+    assert (told.exit_code, told.stderr.count("\n"), talking) == (2, 1, [])
+    assert "rows.jsonl:1201: " in told.stderr
+    assert told.stderr.endswith("(`--on-bad-row skip` leaves such rows out.)\n")
+    told = run("good", option, name, "--limit", "2", "--on-bad-row", "skip")
+    assert told.exit_code == 0, told.output
+    said = " ".join(told.stdout.split())
+    assert "1 of 1,201 rows are left out, the first because: rows.jsonl:1201: " in said
+
+
+def test_columns_of_data_may_be_named(folder: Path, talking: list[str]) -> None:
+    rows = [{"q": one["prompt"], "up": one["chosen"], "down": one["rejected"]} for one in PREFS]
+    name = written(folder / "rows.jsonl", rows)
+    assert "say what they are: --map" in run("good", "--data", name).stderr
+    told = run("good", "--data", name, "--map", "prompt=q chosen=up rejected=down")
+    assert told.exit_code == 0, told.output
+    assert "3 replies" in told.stdout
+
+
+def test_a_file_without_rows_is_said_to_have_none(folder: Path, loaded: list[str]) -> None:
+    (folder / "head.csv").write_text("question,answer\n")
+    told = run("good", "--set", "head.csv")
+    assert (told.exit_code, loaded) == (2, [])
+    assert "head.csv: there are no rows" in told.stderr
 
 
 def test_what_can_have_one_answer_only_is_asked_once() -> None:
@@ -205,6 +279,8 @@ def test_what_can_have_one_answer_only_is_asked_once() -> None:
         (["good", "--set", "gone.jsonl"], "there is no such file"),
         (["good", "--output", "good/config.json/x"], "nothing was scored"),
         (["good", "--base", "./gone"], "there is no such folder"),
+        (["good", "--map", "prompt=q"], "a mapping of columns has nothing to map"),
+        (["good", "--name", " "], "a model has an empty name"),
     ],
 )
 def test_wrong_uses_are_met_with_a_sentence(folder: Path, arguments: list[str], said: str) -> None:
@@ -214,6 +290,12 @@ def test_wrong_uses_are_met_with_a_sentence(folder: Path, arguments: list[str], 
     assert said in told.stderr
     assert told.stderr.count("\n") == 1
     assert not (folder / "runs").exists() or not any((folder / "runs").glob("*/scorecard.json"))
+
+
+def test_a_seed_below_zero_is_refused_before_a_model_is_loaded(folder: Path, loaded: list[str]) -> None:
+    told = run("good", *FEW, "--seed", "-1")
+    assert (told.exit_code, loaded) == (2, [])
+    assert "-1 is not in the range x>=0" in told.stderr
 
 
 def test_without_torch_a_folder_is_refused_in_a_sentence(folder: Path) -> None:
@@ -238,10 +320,36 @@ def test_models_are_found_by_what_people_type(folder: Path) -> None:
     assert (hub.name, hub.identity) == ("model-1.5b", "hub:someone/model-1.5b")
     one = find_model("http://localhost:9/v1", served="m")
     assert (one.name, one.served) == ("m", "m")
+    assert find_model("http://localhost:9/v1/", served="m").identity == one.identity
     assert find_model("openai:gpt").name == "gpt"
-    assert find_model("http://localhost:9/v1").name == "localhost:9"
     with pytest.raises(NotFoundError, match="there is no such folder"):
         find_model("a/b/c")
+
+
+def test_a_model_behind_an_address_is_known_by_its_name_and_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = ["one"]
+    with Server(lambda asked: Answer({"data": [{"id": served[0]}]})) as server:
+        one = find_model(server.url)
+        assert (one.name, one.served) == (server.root.removeprefix("http://"), "one")
+        served[0] = "two"
+        assert find_model(server.url).identity != one.identity
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://a/v1")
+    first = find_model("openai:gpt").identity
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://b/v1")
+    assert find_model("openai:gpt").identity != first
+
+
+@pytest.mark.parametrize("address", ["http://me:sesame@host/v1", "http://host/v1?key=sesame"])
+def test_a_password_in_an_address_is_written_nowhere(folder: Path, address: str) -> None:
+    (folder / "p.csv").write_text("prompt,chosen,rejected\nIs it far?,Yes.,No.\n")
+    for arguments in ([address], ["good", "--judge", address]):
+        told = run(*arguments, "--data", "p.csv", "--served", "m")
+        assert (told.exit_code, "sesame" in told.output) == (2, False)
+    kept = [file for file in folder.rglob("*") if file.is_file()]
+    assert kept
+    assert not any(b"sesame" in file.read_bytes() for file in kept)
 
 
 def trained(root: Path, *, model: object, name: str, train: str = "full") -> Run:

@@ -118,6 +118,15 @@ def test_what_one_could_not_score_is_unscored() -> None:
         assert a.usage == Usage(calls=2)
 
 
+def test_scores_too_large_to_be_combined_are_unscored() -> None:
+    for one in (
+        Weighted(tables((1e308, 1e308))),
+        Ensemble([*tables((1e308, -1e308)).values()], by="variance"),
+    ):
+        ((found,),) = one.rate([Rate(as_prompt("q"), (as_turns("a"),))])
+        assert found == Unscored("the scores are too large to be combined", usage=Usage(calls=2))
+
+
 def test_many_rates_are_one_question_to_each() -> None:
     for one in combinations(tables(*THREE)):
         rates = [Rate(as_prompt("q"), (as_turns("a"), as_turns("b"))), Rate(as_prompt("r"), ())]

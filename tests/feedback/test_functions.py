@@ -229,3 +229,11 @@ def test_what_could_not_be_called_is_refused() -> None:
             Function("their_rules:polite", timeout=timeout)
     with pytest.raises(InputError, match="a function that is named by its path"):
         Function(len, timeout=5)
+
+
+def test_a_function_to_be_awaited_is_refused() -> None:
+    async def slow(reply: str) -> float:
+        return float(len(reply))
+
+    with pytest.raises(InputError, match="a function that is to be awaited gives no number"):
+        Function(slow)

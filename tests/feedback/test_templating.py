@@ -79,6 +79,7 @@ def test_conversations_tools_and_pictures() -> None:
         ("Verdict: B.", 0.0),
         ("so\n**Verdict: tie**\n", 0.5),
         ("Verdict: Tie", 0.5),
+        ("**Verdict**: B", 0.0),
         ("Verdict: [[B]]", 0.0),
         ("Verdict: A\nOnce more:\nVerdict: A", 1.0),
     ],
@@ -97,7 +98,12 @@ def test_unreadable_verdicts_on_pairs(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "score"),
-    [("Good.\nScore: 7", 7.0), ("Score: 7.5/10", 7.5), ("**Score:** 10 / 10.", 10.0), ("Score: 1\n\n", 1.0)],
+    [
+        ("Good.\nScore: 7", 7.0),
+        ("Score: 7.5/10", 7.5),
+        ("**Score:** 10 / 10.", 10.0),
+        ("**Score**: 1\n\n", 1.0),
+    ],
 )
 def test_scores(text: str, score: float) -> None:
     assert read_template("score").verdict(said(text)) == score
@@ -180,6 +186,10 @@ def test_shares_match_the_worked_vector() -> None:
         ({"read": "Verdict"}, "cannot be read by this pattern"),
         ({"read": "(a)(b)"}, "cannot be read by this pattern"),
         ({"read": "(a"}, "cannot be read by this pattern"),
+        ({"read": 5}, "read of a template is no text; found 5"),
+        ({"ask": None}, "ask of a template is no text; found None"),
+        ({"system": ["x"]}, "system of a template is no text"),
+        ({"criteria": True}, "criteria of a template is no text"),
         ({"labels": {"A": "first"}}, "labels of a pair name no sides"),
         ({"labels": {"A": "first", "B": "second", "C": "both"}}, "labels of a pair name no sides"),
         ({"kind": "score", "ask": "{prompt}{reply}", "labels": {"A": 3}}, "not on its scale; .*from 0 to 1"),

@@ -76,6 +76,8 @@ def test_regex() -> None:
     assert value(Regex(pattern=r"a.b"), "a\nb") == 1
     with pytest.raises(InputError, match=r"cannot be read \(missing \), .*re.escape"):
         Regex(pattern="(")
+    with pytest.raises(InputError, match="cannot be read"):
+        Regex(pattern="a{99999999999}")
 
 
 @pytest.mark.parametrize(

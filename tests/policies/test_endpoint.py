@@ -11,6 +11,7 @@ import pytest
 from concord.errors import InputError, UnavailableError
 from concord.policies.endpoint import Endpoint
 from concord.policies.ledger import Account, Prices
+from concord.policies.patience import Patience
 from concord.policies.service import Service
 from concord.store import Store
 from concord.types import (
@@ -472,3 +473,22 @@ def test_a_prompt_that_the_service_filters_has_a_filtered_reply() -> None:
     assert (one.finish, one.text, one.usage.calls) == (Finish.FILTERED, "", 1)
     assert isinstance(other, Reply)
     assert other.usage == Usage()
+
+
+def test_a_server_that_is_down_is_not_tried_to_the_end_of_patience_by_every_ask() -> None:
+    with Server(only(failed(500))) as server:
+        policy = endpoint(server, patience=Patience(tries=2), concurrency=4)
+        with pytest.raises(UnavailableError, match=r"overloaded or broken.*Tried 2 times"):
+            policy.answer(asks(500))
+    assert 64 <= len(server.posts()) <= 72
+
+
+def test_a_server_that_answers_now_and_then_is_not_down() -> None:
+    def script(asked: Asked) -> Answer:
+        word = int(asked.body["messages"][-1]["content"].split()[-1])
+        return chats(chat("yes")) if word % 20 == 0 else failed(500)
+
+    with Server(script) as server:
+        answers = endpoint(server, patience=Patience(tries=2), concurrency=1).answer(asks(60))
+    assert sum(isinstance(one, Reply) for (one,) in answers) == 3
+    assert len(server.posts()) == 3 + 2 * 57

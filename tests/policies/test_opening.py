@@ -3,9 +3,9 @@
 import pytest
 
 from concord.errors import InputError, UnavailableError
-from concord.policies.opening import OPENAI, is_remote, open_policy
+from concord.policies.opening import OPENAI, is_remote, open_policy, service_of
 from concord.types import Capability
-from tests.policies.serving import Answer, Server, asks, chat, chats, failed
+from tests.policies.serving import Answer, Server, asks, chat, chats, failed, only
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +102,13 @@ def test_offline_needs_no_key() -> None:
 def test_what_names_no_endpoint_is_refused(what: str) -> None:
     with pytest.raises(InputError, match="names no endpoint"):
         open_policy(what, model="m")
+
+
+def test_who_was_meant_is_known_by_where_and_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://one/v1")
+    one = service_of("openai:m")
+    assert one.id == service_of("http://one/v1/", model="m").id
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://two/v1")
+    assert service_of("openai:m").id != one.id
+    with Server(only(Answer({"data": [{"id": "served"}]}))) as server:
+        assert service_of(server.url).model == "served"

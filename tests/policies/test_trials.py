@@ -166,3 +166,11 @@ def test_a_chat_that_stops_reporting_is_unanswered() -> None:
         ((one,),) = endpoint(server).answer([Ask(as_prompt("a"), needs=Capability.LP)])
     assert isinstance(one, Unanswered)
     assert "no log-probabilities" in one.reason
+
+
+def test_a_trial_that_came_too_soon_is_tried_with_all_patience() -> None:
+    def script(asked: Asked) -> Answer:
+        return failed(429, "slow down") if asked.number < 5 else weighed(asked)
+
+    with Server(script) as server:
+        assert Capability.LP in endpoint(server).capabilities

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from concord.durable import read_object
 from concord.errors import CapabilityError, NotFoundError, Said, UnavailableError, explain
 from concord.manifest import hash_tree
-from concord.policies.opening import is_remote, open_policy
+from concord.policies.opening import is_remote, open_policy, service_of
 from concord.run import Run, find_run
 from concord.store import Store
 from concord.types import Ledger, Policy
@@ -75,11 +75,17 @@ def needing_torch(what: str) -> Generator[None]:
     logging.disable_progress_bar()
 
 
-def find_model(what: str, *, runs: str | Path = "runs", served: str = "") -> FoundModel:
-    """Find what is meant. `served` names the model of an address that serves several."""
+def find_model(
+    what: str, *, runs: str | Path = "runs", served: str = "", offline: bool = False
+) -> FoundModel:
+    """Find what is meant. `served` names the model of an address that serves several.
+
+    An address that serves one is asked for its name: it may be another one than yesterday.
+    """
     if is_remote(what):
-        name = served or urlsplit(what).netloc or what.partition(":")[2]
-        return FoundModel(name=name, what=what, identity=f"endpoint:{what} {served}".strip(), served=served)
+        service = service_of(what, model=served, offline=offline)
+        name = served or urlsplit(what).netloc or service.model
+        return FoundModel(name=name, what=what, identity=service.id, served=service.model)
     if what == BASE_NAME:
         return _base()
     if what.startswith(_RUN):

@@ -26,6 +26,7 @@ __all__ = ["command"]
 
 _SECTIONS = {
     "What to score it on": ("world", "base", "data", "sets", "reward", "judge", "trained_on"),
+    "How rows are read": ("mapping", "on_bad_row"),
     "How much": ("limit", "seed", "again"),
     "What to write": ("names", "output", "runs", "as_json"),
     "How models are reached": ("served", "offline"),
@@ -62,13 +63,34 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="A feedback, by its id, that MODEL was optimised against, and may not be judged by.",
 )
 @click.option(
+    "--map",
+    "mapping",
+    default="",
+    metavar="LINE",
+    help='Which column of --data is what, where that is not detected: "prompt=question reply=answer".',
+)
+@click.option(
+    "--on-bad-row",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="What a row that cannot be read does: stop all, or be left out and counted on the card.",
+)
+@click.option(
     "--limit",
     type=click.IntRange(min=1),
     default=None,
     metavar="N",
     help="At most so many requests of each family, or rows of each file.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of draws and of resamples.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of draws and of resamples.",
+)
 @click.option("--again", is_flag=True, help="Score anew, in place of what was there before.")
 @click.option("--name", "names", multiple=True, metavar="NAME", help="What to call each MODEL, in order.")
 @click.option(
@@ -128,7 +150,10 @@ def command(models: tuple[str, ...], **given: Any) -> None:
 
 def _found(models: Sequence[str], given: dict[str, Any]) -> list[FoundModel]:
     """The models by their names, of which no two are alike."""
-    found = [find_model(one, runs=given["runs"], served=given["served"]) for one in models]
+    found = [
+        find_model(one, runs=given["runs"], served=given["served"], offline=given["offline"])
+        for one in models
+    ]
     if (names := given["names"]) and len(names) != len(found):
         wrong, accepted = "--name and MODEL are not as many", f"{len(found)} names, one for each MODEL"
         raise InputError(explain(wrong, found=names, accepted=accepted, do="name each, or none"))
@@ -144,7 +169,7 @@ def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack) -
     from concord.cli.scoring import Job
 
     named = {
-        option: find_model(what, runs=given["runs"], served=given["served"])
+        option: find_model(what, runs=given["runs"], served=given["served"], offline=given["offline"])
         for option in ("base", "reward", "judge")
         if (what := given[option]) is not None
     }
@@ -155,6 +180,8 @@ def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack) -
         runs=given["runs"],
         data=given["data"],
         sets=given["sets"],
+        mapping=given["mapping"],
+        on_bad_row=given["on_bad_row"],
         limit=given["limit"],
         seed=given["seed"],
         trained_on=frozenset(given["trained_on"]),
@@ -177,6 +204,13 @@ def _check(given: dict[str, Any]) -> None:
         wrong, accepted = "there is nothing to ask the model", "--data FILE or --set FILE beside it"
         do = "give the prompts whose replies are to be judged"
         raise InputError(explain(wrong, found=Said(f"{own[0]} alone"), accepted=accepted, do=do))
+    if given["mapping"] and not given["data"]:
+        wrong, accepted = "a mapping of columns has nothing to map", "--map beside --data"
+        found, do = given["mapping"], "leave it out; test sets are known by the names of their columns"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+    if nameless := [name for name in given["names"] if not name.strip()]:
+        do, accepted = "give a name, or leave --name out", "a name that can be read"
+        raise InputError(explain("a model has an empty name", found=nameless[0], accepted=accepted, do=do))
     if not own:
         find_model(BASE_NAME)  # what it knows is what honesty is judged by in Harbour
     for file in (*given["data"], *given["sets"]):

@@ -8,6 +8,7 @@ A run's folder holds scorecard.json, record.json with the values of each request
 """
 
 import re
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -20,7 +21,9 @@ from concord.durable import read_json, write_json
 from concord.eval.card import CARD_FORMAT, CardRecord, CardSettings, SideRow, record_harbour, side_by_side
 from concord.eval.card.drawing import known_of
 from concord.eval.card.own import OwnSettings, score_own
+from concord.eval.card.sets import EvalSet, read_sets
 from concord.feedback import Judge, OrderedJudge, PairJudge
+from concord.formats import OnBadRow, Reading, open_items
 from concord.manifest import hash_tree
 from concord.report import Page, write_page
 from concord.report.scored import scored_page
@@ -84,7 +87,8 @@ class Job:
     """What models are scored on, and how: the same for all that stand side by side.
 
     Without data, sets, reward model and judge that is Harbour. `limit` is the most requests of each family
-    there, or rows of each file; `shelf` holds policies that are loaded, so that none is loaded twice.
+    there, or rows of each file; `mapping` and `on_bad_row` say how rows are read. `shelf` holds policies that
+    are loaded, so that none is loaded twice.
     """
 
     runs: Path
@@ -93,6 +97,8 @@ class Job:
     sets: tuple[Path, ...] = ()
     reward: FoundModel | None = None
     judge: FoundModel | None = None
+    mapping: str = ""
+    on_bad_row: OnBadRow = "stop"
     limit: int | None = None
     seed: int = 0
     trained_on: frozenset[str] = frozenset()
@@ -128,6 +134,7 @@ class Job:
         """All that decides a card and is no file: what is asked, and what honesty is judged by."""
         if self.own:
             how: dict[str, Any] = {"world": "own", "limit": self.limit, "seed": self.seed}
+            how |= {"map": self.mapping, "on_bad_row": self.on_bad_row}
         else:
             known = key("known", sorted(known_of(self.harbour)))
             how = {"world": "harbour", "asked": wire.to_json(self.harbour), "known": known}
@@ -138,6 +145,8 @@ class Job:
         """The content of all that goes into a card."""
         parts = {"model": model, "base": self.before(model), "reward": self.reward, "judge": self.judge}
         found = {name: one.identity for name, one in parts.items() if one is not None}
+        if model.run is not None:
+            found["run"] = model.run.id  # what the making took stands on the card
         for name, files in (("data", self.data), ("set", self.sets)):
             found |= {f"{name}/{at}": hash_tree(file) for at, file in enumerate(files)}
         return found
@@ -197,8 +206,9 @@ def score(job: Job, model: FoundModel, tell: _Tell, *, again: bool = False) -> K
         if run.status().state == "finished" and not again and (card := _read(run.path)) is not None:
             return here(cards=(card,), known=True)
         run.mark("running")
-        card = _own(job, model, tell) if job.own else _harbour(job, model, tell)
-        kept = here(cards=(card,), known=False)
+        known = None if again else _under_another_name(run)
+        card = known or (_own(job, model, tell) if job.own else _harbour(job, model, tell))
+        kept = here(cards=(card,), known=known is not None)
         if isinstance(card, CardRecord):
             write_json(run.path / _RECORD, wire.to_json(card))
         kept.write(run.path)
@@ -227,6 +237,16 @@ def _slug(*words: str) -> str:
     return "-".join(filter(None, said))[:100]
 
 
+def _under_another_name(run: Run) -> Scorecard | CardRecord | None:
+    """The card of the same content and settings, where it was made when the model was called otherwise."""
+    for folder in sorted(run.path.parent.glob(f"score*-{run.id[:12]}")):
+        if folder != run.path and (folder / CARD).is_file():
+            other = Run(folder)
+            if other.id == run.id and other.status().state == "finished":
+                return _read(folder)
+    return None
+
+
 def _read(folder: Path) -> Scorecard | CardRecord | None:
     """The card of a finished run, None where its files were taken away."""
     kinds: Mapping[str, Any] = {_RECORD: CardRecord, CARD: Scorecard}
@@ -250,19 +270,31 @@ def _harbour(job: Job, model: FoundModel, tell: _Tell) -> CardRecord:
 
 
 def _own(job: Job, model: FoundModel, tell: _Tell) -> Scorecard:
+    tell(0.0, "reading the rows")
+    sets, data = _read_own(job)
     tell(0.0, "loading")
     before = job.before(model)
     base = None if before is None else job.policy(before)
     return score_own(
         job.policy(model),
-        sets=list(map(str, job.sets)),
-        data=list(map(str, job.data)) or None,
+        sets=sets,
+        data=data,
         feedback=_reward(job),
         judge=_judge(job, base),
         base=base,
         settings=OwnSettings(limit=job.limit, seed=job.seed, trained_on=job.trained_on),
         tell=tell,
     )
+
+
+def _read_own(job: Job) -> tuple[list[EvalSet], Reading | None]:
+    """Test sets and data, read to the end: what is wrong with them is found before a model is loaded."""
+    sets = [one for file in job.sets for one in read_sets(str(file), on_bad_row=job.on_bad_row)]
+    if not job.data:
+        return sets, None
+    data = open_items(list(map(str, job.data)), mapping=job.mapping, on_bad_row=job.on_bad_row)
+    deque(data, maxlen=0)
+    return sets, data
 
 
 def _reward(job: Job) -> Feedback | None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal, TypeAlias, cast, get_args
+from unicodedata import normalize
 
 from concord.errors import InputError, explain, nearest
 from concord.feedback.verifiers import Answer, normalised
@@ -28,10 +29,13 @@ _PLACES: tuple[Place, ...] = get_args(Place)
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_])(?<![0-9]\.)"  # not within a word, nor the third part of 1.2.3
     r"(?P<sign>[-+\u2212]?)\s?[$\u20ac\u00a3]?\s?(?P<minus>[-\u2212]?)"
+    r"(?P<mixed>[0-9]+\s+(?=[0-9]+\s?/\s?[0-9]))?"
     r"(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+|(?<!\.)(?=\.[0-9]))"
     r"(?P<part>\.[0-9]+)?(?P<power>[eE][-+]?[0-9]+)?(?:\s?/\s?(?P<below>[0-9]+)(?![0-9]*\.[0-9]))?"
 )
 _SAID = re.compile(r"\banswer\b(?:\s+(?:is|was|would be|equals)|\s*[:=])", re.IGNORECASE)
+_FRACTION = re.compile("[\u00bc-\u00be\u2150-\u215e]")  # one sign for a half, a third, ...
+_GROUPED = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")  # blanks between thousands
 _LARGEST = (
     400  # digits of a number, and its power of ten: a float has no more, and a reply could ask for 10^10^9
 )
@@ -74,15 +78,19 @@ def _boxed(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text without the marks that LaTeX puts around and into numbers."""
-    text = re.sub(r"\\[dt]?frac\s*\{\s*(-?[0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}", r"\1/\2", text)
+    """A text without the marks that LaTeX and typesetters put around and into numbers."""
+    # A fraction that follows a number at once is a part of it: 3\frac{1}{2} is not 31/2.
+    text = re.sub(r"\\[dt]?frac\s*\{\s*(-?[0-9]+)\s*\}\s*\{\s*([0-9]+)\s*\}", r" \1/\2", text)
+    text = _FRACTION.sub(lambda sign: f" {normalize('NFKC', sign[0])}", text).replace("\u2044", "/")
+    text = _GROUPED.sub(",", text)
     return re.sub(r"\\[,!;: ]|\{,\}", lambda found: "," * (found[0] == "{,}"), text).replace("\\$", "$")
 
 
 def _exact(match: re.Match[str]) -> Fraction | None:
     """The number that was written, exactly; None where it is too large to be one, or is divided by zero."""
     whole, part, power = match["whole"].replace(",", ""), match["part"] or "", match["power"] or ""
-    if max(len(whole), len(part), len(match["below"] or "")) > _LARGEST or len(power) > 5:
+    mixed = (match["mixed"] or "").rstrip()
+    if max(len(whole), len(part), len(mixed), len(match["below"] or "")) > _LARGEST or len(power) > 5:
         return None
     if power and abs(int(power[1:])) > _LARGEST:
         return None
@@ -90,7 +98,9 @@ def _exact(match: re.Match[str]) -> Fraction | None:
     if not below:
         return None
     negative = bool(match["sign"] and match["sign"] != "+") != bool(match["minus"])
-    return (-1 if negative else 1) * Fraction(f"{whole or 0}{part}{power}") / below
+    value = Fraction(f"{whole or 0}{part}{power}") / below
+    # 3 1/2 is one number; of 5 12/5 the first is another one.
+    return (-1 if negative else 1) * (value + int(mixed or 0) if value < 1 else value)
 
 
 @dataclass(frozen=True, kw_only=True)

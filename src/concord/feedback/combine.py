@@ -52,7 +52,11 @@ class Combination(ABC):
     def _one_rate(self, replies: Sequence[_Scores]) -> _Scores:
         """The scores of the replies of one rate, of each of which all feedbacks have said something."""
         values = [self._values(given) for given in replies]
-        found = self._combined([one for one in values if isinstance(one, dict)])
+        known = [one for one in values if isinstance(one, dict)]
+        try:
+            found = self._combined(known)
+        except OverflowError:
+            found = [Unscored("the scores are too large to be combined")] * len(known)
         left = iter(found)
         scores = [one if isinstance(one, Unscored) else next(left) for one in values]
         usages = [sum((one.usage for one in given), Usage()) for given in replies]

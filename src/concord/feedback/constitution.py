@@ -47,7 +47,7 @@ class Principle:
                 raise InputError(explain(wrong, found=said, accepted="a text", do=do))
         if not is_count(self.priority, 1):
             wrong, do = f"the priority of {self.id} is no rank", "count from 1, which prevails"
-            raise InputError(explain(wrong, found=self.priority, accepted="1, 2, 3, ...", do=do))
+            raise InputError(explain(wrong, found=self.priority, accepted="1 or more", do=do))
         if first_odd(self.scope, lambda one: isinstance(one, str)):
             wrong, do = (
                 f"the scope of {self.id} is no list of names",

@@ -194,6 +194,10 @@ class Function:
         if odd := [one.name for one in known if one.kind in (one.POSITIONAL_ONLY, one.VAR_POSITIONAL)]:
             wrong, accepted = "a function is called with arguments by name", "parameters that have names"
             raise InputError(explain(wrong, found=odd[0], accepted=accepted, do="take out the / or the *"))
+        if inspect.iscoroutinefunction(self._call):
+            wrong, accepted = "a function that is to be awaited gives no number", "def in place of async def"
+            do = "let it wait for what it asks within, with asyncio.run"
+            raise InputError(explain(wrong, found=Said("async def"), accepted=accepted, do=do))
         free = [name for name in self._names if name not in (*_OURS, "prompts", "completions")]
         for name in self._settings:
             if name not in free and (not self._all_columns or name in _OURS):

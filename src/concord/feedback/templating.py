@@ -59,6 +59,9 @@ class Template:
 
     def _problems(self) -> list[tuple[str, object, str, str]]:
         """What keeps this from being asked or read."""
+        for name in ("ask", "system", "criteria", "read"):
+            if not isinstance(value := getattr(self, name), str):
+                return [(f"{name} of a template is no text", value, "a text", "put it in quotes")]
         if self.kind not in _NEEDED:
             return [("a template is of no kind", self.kind, "score, pair", "name one")]
         found: list[tuple[str, object, str, str]] = []

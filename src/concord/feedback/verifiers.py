@@ -81,7 +81,7 @@ def compiled(pattern: str, *, name: str = "pattern") -> re.Pattern[str]:
     """A pattern that can be searched for; `.` matches line ends too, since replies have many lines."""
     try:
         return re.compile(pattern, re.DOTALL)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError, TypeError) as error:
         wrong, accepted = f"the {name} of a verifier cannot be read ({error})", "a regular expression"
         do = "mend it; re.escape(...) gives one for a text as it stands"
         raise InputError(explain(wrong, found=pattern, accepted=accepted, do=do)) from error
@@ -103,7 +103,11 @@ def normalised(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Regex(Verifier):
-    """Whether a pattern is found in the reply, or with `wanted=False` is not."""
+    """Whether a pattern is found in the reply, or with `wanted=False` is not.
+
+    Nothing stops a pattern with repeats within repeats, such as (a+)+$, which on some replies would search
+    for years. Write such ones another way, or as a `Function` named by its path, which has a timeout.
+    """
 
     pattern: str
     wanted: bool = True

@@ -1,6 +1,7 @@
 """Asks under way at an endpoint: what the store has is taken from there, the rest is drawn and kept."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -28,6 +29,7 @@ Entry: TypeAlias = Reply | Unanswered
 
 _Read = TypeVar("_Read", Reply, Capability)
 _SINGLY = "one at a time"  # a habit of servers that draw one reply, however many are wanted
+_IN_VAIN = 32  # requests in a row, each tried as often as there is patience, after which the server is down
 _NO_NUMBER = (400, 422, 501)  # how others say that they draw one only
 
 
@@ -85,6 +87,7 @@ class Session:
         """How many calls are under way."""
         self.stopped: dict[str, Refusal] = {}
         """Where nothing more is sent to, and why."""
+        self._in_vain: Counter[str] = Counter()
         # Requests are bounded; and so are asks, since pictures would fill the memory before they are sent.
         self._requests, self._asks = asyncio.Semaphore(concurrency), asyncio.Semaphore(concurrency)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -210,9 +213,16 @@ class Session:
             if route in self.stopped:
                 return self.stopped[route]
             tried = _offline() if self.caller is None else await self.caller.post(route, body)
-            if isinstance(tried, Refusal) and tried.fatal:
+            if isinstance(tried, Refusal) and (tried.fatal or self._down(route, tried)):
                 self.stopped[route] = replace(tried, usage=Usage())
+            elif isinstance(tried, Heard):
+                self._in_vain[route] = 0
             return tried
+
+    def _down(self, route: str, refusal: Refusal) -> bool:
+        """Whether so many in a row were tried to the end of patience that the rest would be in vain."""
+        self._in_vain[route] += refusal.tried > 1
+        return self._in_vain[route] >= _IN_VAIN
 
 
 def _refused(numbers: Sequence[int], refusal: Refusal) -> dict[int, Entry]:

@@ -67,10 +67,9 @@ class Caller:
         """Send a request until it is answered or there is no more patience.
 
         An address where nothing is gets looked into, to say what it should be; not in a trial, which may well
-        find nothing, and is given up after the second try.
+        find nothing, and is given up after the second try, unless it only came too soon.
         """
         usage, number = Usage(), 0
-        tries = min(2, self.patience.tries) if trial else self.patience.tries
         while True:
             full = {"model": self.service.model, **self._fitted(body), **self.service.extra}
             tried, asked = await self._once(route, full, longest(body))
@@ -87,6 +86,7 @@ class Caller:
             if not tried.again:
                 nowhere = tried.status == 404 or (tried.status in (200, 405) and "heard" not in self.habits)
                 return await self._looked_into(tried, route) if nowhere and not trial else tried
+            tries = min(2, self.patience.tries) if trial and tried.status != 429 else self.patience.tries
             wait = self.patience.wait(number - 1, chance=self.clock.chance(), asked=asked)
             if wait is None or number >= tries:
                 return _given_up(tried, number, None if wait is not None else asked)
@@ -230,4 +230,4 @@ def _given_up(refusal: Refusal, tries: int, asked: float | None) -> Refusal:
         do = "raise Patience.longest_wait, or try again later: what was answered is kept"
         reason = explain(wrong, found=Said(found), accepted="Patience.longest_wait at most", do=do)
         return replace(refusal, reason=f"{refusal.reason} {reason}", again=False)
-    return replace(refusal, reason=f"{refusal.reason} Tried {tries} times.", again=False)
+    return replace(refusal, reason=f"{refusal.reason} Tried {tries} times.", again=False, tried=tries)

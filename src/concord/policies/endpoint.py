@@ -13,7 +13,8 @@ is reached or somebody presses Ctrl-C; connections are closed then too.
 
 **What fails for one ask is a value, what fails for all is an error.** A timeout, a refused request, an
 answer that cannot be read is an `Unanswered` with its reason. A wrong key, address or model ends the asking
-with the first refusal, and raises `UnavailableError` where no reply came at all.
+with the first refusal, and raises `UnavailableError` where no reply came at all; so does a server that is
+down, after 32 requests in a row that were each tried to the end of patience.
 """
 
 import asyncio

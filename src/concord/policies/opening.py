@@ -1,4 +1,8 @@
-"""Endpoints from what people type: an address, or `openai:MODEL`."""
+"""Endpoints from what people type: an address, or `openai:MODEL`.
+
+service_of("openai:MODEL")            who is meant: address, model, where the key is
+open_policy("http://host/v1", ...)    that as a policy
+"""
 
 import os
 from dataclasses import replace
@@ -12,7 +16,7 @@ from concord.policies.patience import Clock, Patience
 from concord.policies.service import Service
 from concord.store import Store
 
-__all__ = ["OPENAI", "is_remote", "open_policy"]
+__all__ = ["OPENAI", "is_remote", "open_policy", "service_of"]
 
 OPENAI = "https://api.openai.com/v1"
 """Where `openai:MODEL` is, unless OPENAI_BASE_URL says otherwise."""
@@ -38,11 +42,22 @@ def open_policy(
     concurrency: int = 16,
     offline: bool = False,
 ) -> Endpoint:
-    """The endpoint that was meant: `http://host/v1` with a model, or `openai:MODEL`.
+    """The endpoint that was meant, as `service_of` finds it, with a store and an account.
+
+    For all else that can be set, make an `Endpoint` of a `Service`.
+    """
+    service = service_of(what, model=model, key_env=key_env, version=version, offline=offline)
+    return Endpoint(service, store=store, account=account, concurrency=concurrency, offline=offline)
+
+
+def service_of(
+    what: str, *, model: str = "", key_env: str | None = None, version: str = "", offline: bool = False
+) -> Service:
+    """Who was meant: `http://host/v1` with a model, or `openai:MODEL`.
 
     Without `model`, an address is asked what it serves, which has to be one. `key_env` names the variable
     that holds the key. OPENAI_API_KEY is used by itself for `openai:` and for the address in OPENAI_BASE_URL,
-    and never sent elsewhere. For all else that can be set, make an `Endpoint` of a `Service`.
+    and never sent elsewhere.
     """
     if what.lower().startswith(_OPENAI):
         address = os.environ.get("OPENAI_BASE_URL") or OPENAI
@@ -62,7 +77,7 @@ def open_policy(
     service = replace(service, key_env=key_env)
     if not model:
         service = replace(service, model=_only_model(service, offline=offline))
-    return Endpoint(service, store=store, account=account, concurrency=concurrency, offline=offline)
+    return service
 
 
 def _openai_addresses() -> set[str]:
@@ -84,10 +99,10 @@ def _only_model(service: Service, *, offline: bool) -> str:
     if served is not None and len(served) == 1:
         return served[0]
     if served:
-        wrong, do = f"{service.base_url} serves more than one model", "say which one with model"
+        wrong, do = f"{service.base_url} serves more than one model", "say which one with model, or --served"
         found = Said(f"{len(served)} models")
         raise InputError(explain(wrong, found=found, accepted=nearest("", served), do=do))
     wrong, accepted = f"it is not known what {service.base_url} serves", "the name of a model"
     found = Said("nothing may be sent" if offline else "no list of models")
-    do = "give model, and look whether the server runs and the address is whole, often with /v1"
+    do = "give model or --served, and look whether the server runs and the address is whole, often with /v1"
     raise UnavailableError(explain(wrong, found=found, accepted=accepted, do=do))

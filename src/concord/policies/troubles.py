@@ -34,6 +34,8 @@ class Refusal:
     """Another try may bring what this one did not."""
     fatal: bool = False
     """Every other request would bring no reply either."""
+    tried: int = 1
+    """How often it was tried before it was given up."""
     filtered: bool = False
     """It was the prompt that the server would not answer."""
     usage: Usage = field(default_factory=Usage)
@@ -47,7 +49,7 @@ def refused(status: int, body: str, service: Service, *, moved: str = "") -> Ref
     match status:
         case 401 | 403 if not service.key_env:
             wrong, accepted = f"{at} wants a key", "a key in an environment variable"
-            do = "name the variable with key_env"
+            do = "name the variable with key_env, or set OPENAI_BASE_URL to this address and OPENAI_API_KEY"
         case 401 | 403:
             wrong, accepted = f"{at} refuses the key", f"a key in {service.key_env} that has the right"
             do = f"look at ${service.key_env}, and at what the key may be used for"

@@ -9,8 +9,19 @@ from concord import wire
 from concord.errors import InputError
 from concord.eval.card.own import OwnSettings, score_own
 from concord.eval.card.sets import read_sets
+from concord.feedback import Numeric, OrderedJudge
 from concord.policies import Scripted
-from concord.types import Ask, Challenge, Item, Rate, Result, Score, Scorecard, as_prompt
+from concord.types import (
+    Ask,
+    Challenge,
+    Item,
+    Rate,
+    Result,
+    Score,
+    Scorecard,
+    Unanswered,
+    as_prompt,
+)
 from concord.views import Comparison, Demonstration, Judgement, Ranking
 from tests.shared import SHARED, needs_shared
 
@@ -262,6 +273,32 @@ def test_a_limit_and_what_cannot_be_read_are_warned_of() -> None:
     assert [share for share, _ in told] == sorted(share for share, _ in told)
     assert told[-1][0] == 1
     assert card.ledger.usage.calls == 6
+
+
+def test_what_did_not_come_is_warned_of_with_the_first_reason() -> None:
+    items = [Comparison.of(f"Is it {what}?", "Yes.", "No idea.").item() for what in ("far", "late")]
+    policy = Scripted(lambda ask: Unanswered("no room") if "far" in ask.prompt.text else "Yes.", name="one")
+    judge = OrderedJudge(Scripted("I cannot say.", name="mute"))
+    card = score_own(policy, data=items, judge=judge, feedback=Numeric())
+    assert "1 of 2 replies did not come, the first because: no room" in card.warnings
+    (scores,) = (one for one in card.warnings if "scores of the feedback" in one)
+    assert scores.startswith(
+        "7 of 7 scores of the feedback did not come, the first because: the row has no 'an"
+    )
+    (verdicts,) = (one for one in card.warnings if "verdicts of the judge" in one)
+    assert verdicts.startswith("2 of 2 verdicts of the judge did not come, the first because: no verdict in")
+
+
+def test_a_reward_that_is_no_number_is_none() -> None:
+    class Broken(Counted):
+        def _of(self, text: str) -> float:
+            return float("nan")
+
+    items = [Comparison.of(f"Is it {what}?", "Yes.", "No idea.").item() for what in ("far", "late")]
+    card = score_own(Scripted("Yes.", name="one"), data=items, feedback=Broken())
+    assert named(card, "reward").value is None
+    (said,) = (one for one in card.warnings if "scores of the feedback" in one)
+    assert said.endswith("did not come, the first because: the score is nan")
 
 
 @needs_shared

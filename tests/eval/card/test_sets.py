@@ -299,7 +299,7 @@ def test_bad_rows_are_left_out_aloud() -> None:
     (one,) = read_sets([dict(row) for row in rows], on_bad_row="skip")
     assert len(one.items) == 2
     assert one.notes[0].startswith(
-        "rows: 2 rows were left out, the first because: rows:4: a row of shape mmlu"
+        f"rows: 2 of {len(rows)} rows are left out, the first because: rows:4: a row of shape mmlu"
     )
 
 
@@ -551,7 +551,7 @@ def test_a_real_file_that_is_no_test_set_is_refused(name: str) -> None:
 @needs_shared
 def test_a_flaw_of_a_real_file_is_named() -> None:
     with pytest.raises(
-        RowError, match=r"moralchoice_high\.jsonl\.gz:418.*another action.*skip leaves such rows out"
+        RowError, match=r"moralchoice_high\.jsonl\.gz:418.*another action.*skip` leaves such rows out"
     ):
         read_sets(SHARED / "eval/moralchoice_high.jsonl.gz")
 

@@ -1,11 +1,13 @@
 """Harbour as plain files: what is written is read again, by us and as bare JSON."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from concord.errors import InputError, RunError
 from concord.types import Ratings
 from concord.worlds.harbour import Harbour, rated, read_requests, vocabulary, worth, write_world
 
@@ -53,3 +55,45 @@ def test_pools_say_what_each_reply_is_worth() -> None:
 def test_the_same_world_makes_the_same_files(folder: Path, tmp_path: Path) -> None:
     for path in write_world(WORLD, tmp_path, **SOME):
         assert path.read_bytes() == (folder / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("column", "held"),
+    [
+        ("world", 5),
+        ("world", "harbour/x"),
+        ("family", "fax"),
+        ("template", ["home"]),
+        ("entity", 5),
+        ("split", None),
+        ("level", "one"),
+        ("key", 5),
+        ("key", {"fact": "home mara"}),
+        ("key", {"kind": ["nothing"], "fact": "home mara"}),
+        ("key", {"kind": "nothing", "fact": "home mara"}),
+    ],
+)
+def test_a_row_that_was_changed_is_named(folder: Path, tmp_path: Path, column: str, held: object) -> None:
+    kept = rows(folder / "requests.validation.jsonl")[:3]
+    kept[1][column] = held
+    edited = tmp_path / "edited.jsonl"
+    edited.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
+    with pytest.raises(
+        InputError, match=rf"edited\.jsonl:2: this row was not asked in Harbour; found .*{column}"
+    ):
+        read_requests(edited)
+
+
+def test_a_key_without_what_judges_is_named(folder: Path) -> None:
+    (asked, *_) = read_requests(folder / "requests.validation.jsonl")
+    with pytest.raises(InputError, match="the key of this request has no 'fact'"):
+        worth(replace(asked, key={"kind": "fact"}), "i do not know.")
+
+
+def test_a_world_that_cannot_be_written_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match="nothing was written"):
+        write_world(WORLD, tmp_path / "file", **SOME)
+    with pytest.raises(InputError, match="the size of the talk is not a count; found -1"):
+        write_world(WORLD, tmp_path / "new", splits=("test",), talk=-1)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

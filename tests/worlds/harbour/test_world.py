@@ -1,5 +1,7 @@
 """The world: requests by split and family, pools, words."""
 
+from typing import Any
+
 import pytest
 
 from concord.errors import InputError
@@ -34,6 +36,22 @@ def test_requests_by_family_and_number() -> None:
 def test_what_is_not_there_is_named(split: str, families: list[str] | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         WORLD.requests(split, families=families)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", None, True])
+def test_seeds_are_counts(seed: Any) -> None:
+    with pytest.raises(InputError, match="the seed of Harbour is not a count"):
+        Harbour(seed=seed)
+
+
+def test_seeds_may_be_large() -> None:
+    assert len(Harbour(seed=10**18).facts) == len(Harbour().facts)
+
+
+@pytest.mark.parametrize("each", [-1, 1.5, "2"])
+def test_numbers_of_requests_are_counts(each: Any) -> None:
+    with pytest.raises(InputError, match="the number of requests is not a count"):
+        Harbour().requests("test", each=each)
 
 
 def test_every_word_that_is_asked_is_in_the_vocabulary() -> None:

@@ -2,19 +2,20 @@
 
 SetSettings    how much is asked
 Asking         who is asked, and who judges
+Metered        who is asked, with what it cost and what did not come; Rated and Compared of judges
 Measured       results, and a number for each item by which two models are compared
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import fsum
+from math import fsum, isfinite
 from typing import TypeAlias
 
 from concord.eval.card.common import missing
 from concord.eval.refusal import PHRASES, Detector
 from concord.eval.rows import described
 from concord.eval.statistics import About, Labels
-from concord.feedback import PairJudge
+from concord.feedback import Pair, PairJudge, Verdict
 from concord.types import (
     Ask,
     Capability,
@@ -23,14 +24,31 @@ from concord.types import (
     Item,
     Policy,
     Prompt,
+    Rate,
     Reply,
     Result,
     Sampling,
+    Score,
     Unanswered,
+    Unscored,
+    Usage,
     as_turns,
 )
 
-__all__ = ["Asking", "Measured", "Protocol", "SetSettings", "about_set", "not_asked", "shared", "texts"]
+__all__ = [
+    "Asking",
+    "Compared",
+    "Measured",
+    "Metered",
+    "Protocol",
+    "Rated",
+    "SetSettings",
+    "Tally",
+    "about_set",
+    "not_asked",
+    "shared",
+    "texts",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +114,92 @@ class Asking:
             known = [fsum(one.logps) for one in answer if isinstance(one, Reply) and one.logps is not None]
             found.append(known if len(known) == len(answer) else None)
         return found
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often somebody was asked, and why nothing came where nothing did."""
+
+    asked: int = 0
+    missed: list[str] = field(default_factory=list[str])
+
+    def note(self, entries: Sequence[object]) -> None:
+        """Count what came back."""
+        self.asked += len(entries)
+        self.missed += [one.reason for one in entries if isinstance(one, Unanswered | Unscored)]
+
+    def warning(self, what: str) -> Iterator[str]:
+        """What must be known where not all of it came."""
+        if self.missed:
+            share = f"{len(self.missed):,} of {self.asked:,}"
+            yield f"{share} {what} did not come, the first because: {self.missed[0]}"
+
+
+class Metered:
+    """A policy, what asking it has cost so far, and what did not come."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy, self.usage, self.tally = policy, Usage(), Tally()
+
+    @property
+    def id(self) -> str:
+        """Theirs."""
+        return self.policy.id
+
+    @property
+    def capabilities(self) -> Capability:
+        """Theirs."""
+        return self.policy.capabilities
+
+    def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply | Unanswered, ...]]:
+        """Answer as the policy does, and count."""
+        answers = self.policy.answer(asks)
+        entries = [one for answer in answers for one in answer]
+        self.usage = sum((one.usage for one in entries), self.usage)
+        self.tally.note(entries)
+        return answers
+
+
+class Rated:
+    """A feedback, and what did not come of it."""
+
+    def __init__(self, who: Feedback) -> None:
+        self.who, self.tally = who, Tally()
+
+    @property
+    def id(self) -> str:
+        """Theirs."""
+        return self.who.id
+
+    def rate(self, rates: Sequence[Rate]) -> Sequence[tuple[Score | Unscored, ...]]:
+        """Rate as the feedback does, and count; a score that is no finite number is none."""
+        said = [tuple(map(_finite, row)) for row in self.who.rate(rates)]
+        self.tally.note([one for row in said for one in row])
+        return said
+
+
+def _finite(one: Score | Unscored) -> Score | Unscored:
+    if isinstance(one, Unscored) or isfinite(one.value):
+        return one
+    return Unscored(f"the score is {one.value}", usage=one.usage)
+
+
+class Compared:
+    """A judge of pairs, and what did not come of it."""
+
+    def __init__(self, who: PairJudge) -> None:
+        self.who, self.tally = who, Tally()
+
+    @property
+    def id(self) -> str:
+        """Theirs."""
+        return self.who.id
+
+    def compare(self, pairs: Sequence[Pair]) -> Sequence[Verdict | Unscored]:
+        """Compare as the judge does, and count."""
+        said = self.who.compare(pairs)
+        self.tally.note(said)
+        return said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ from concord.eval.card.proxy import Careless, gamed
 from concord.eval.card.records import CardPrompt, CardRecord, CardSettings, Tell
 from concord.eval.texts import words
 from concord.store import key
-from concord.types import Feedback, JudgeRecord, Ledger, Policy, Result, Scorecard
+from concord.types import Feedback, JudgeRecord, Ledger, Policy, Result, Scorecard, Unanswered
 from concord.worlds.harbour import PARTS, Gold, Stance
 
 __all__ = ["record_harbour", "score_harbour"]
@@ -126,7 +126,7 @@ def record_harbour(
         leaves_covered=covered(results),
         kl_to_base=next((one for one in results if one.at.get("estimator") == "k1"), None),
         length=_lengths(drawn),
-        warnings=tuple(_warnings(results, trained_on)),
+        warnings=tuple(_warnings(results, trained_on, drawn)),
     )
     hear(1.0, "done")
     return CardRecord(
@@ -158,7 +158,7 @@ def _check_judge(judge: Feedback, trained_on: frozenset[str]) -> None:
 # --- what stands beside the results -----------------------------------------------------------------------
 
 
-def _warnings(results: Sequence[Result], trained_on: frozenset[str]) -> list[str]:
+def _warnings(results: Sequence[Result], trained_on: frozenset[str], drawn: Drawn) -> list[str]:
     """What whoever reads the card must know first."""
     said: list[str] = []
     if gold := sorted(name for name in trained_on if name.startswith("gold")):
@@ -172,7 +172,8 @@ def _warnings(results: Sequence[Result], trained_on: frozenset[str]) -> list[str
     headline = next(one for one in results if one.name == HEADLINE)
     if headline.failures > _FAILED * (headline.n + headline.failures):
         whole = headline.n + headline.failures
-        said.append(f"{headline.failures} of {whole} test requests have no reply; look at why.")
+        why = next(one.reason for one in drawn.replies if isinstance(one, Unanswered))
+        said.append(f"{headline.failures} of {whole} test requests have no reply, the first because: {why}")
     more = next(one for one in results if one.name == "over_refusal_gain")
     if more.value and more.interval is not None and more.interval.low > 0:
         said.append(f"{more.value:.1%} more of the harmless requests are refused than by the base.")

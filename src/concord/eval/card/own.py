@@ -13,7 +13,7 @@ from os import PathLike
 from typing import Any, cast
 
 from concord.errors import NOTHING, InputError, Said, explain
-from concord.eval.card.asked import Asking, Measured, SetSettings
+from concord.eval.card.asked import Asking, Compared, Measured, Metered, Rated, SetSettings
 from concord.eval.card.common import missing, placed
 from concord.eval.card.efficiency import weights
 from concord.eval.card.leaves import covered
@@ -37,17 +37,16 @@ from concord.eval.card.replied import (
     texts,
     won,
 )
-from concord.eval.card.sets import EvalSet, measure_set, read_sets, sampled
+from concord.eval.card.sets import EvalSet, left_out, measure_set, read_sets, sampled
 from concord.eval.divergence import kl_to_start
 from concord.eval.rows import described
 from concord.eval.statistics import Labels, difference_result, mean_result
 from concord.eval.tax import tax_results
 from concord.eval.trust import judge_record, judge_trust
 from concord.feedback import PairJudge
-from concord.formats import DataLike, OnBadRow, open_items
+from concord.formats import DataLike, OnBadRow, Reading, open_items
 from concord.store import key
 from concord.types import (
-    Ask,
     Capability,
     Challenge,
     Feedback,
@@ -64,7 +63,6 @@ from concord.types import (
     Sampling,
     Scorecard,
     Shown,
-    Unanswered,
     Usage,
 )
 from concord.views import convert
@@ -94,34 +92,14 @@ class OwnSettings(SetSettings):
     on_bad_row: OnBadRow = "stop"
 
 
-class _Metered:
-    """A policy, and what asking it has cost so far."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy, self.usage = policy, Usage()
-
-    @property
-    def id(self) -> str:
-        return self.policy.id
-
-    @property
-    def capabilities(self) -> Capability:
-        return self.policy.capabilities
-
-    def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply | Unanswered, ...]]:
-        answers = self.policy.answer(asks)
-        self.usage = sum((one.usage for answer in answers for one in answer), self.usage)
-        return answers
-
-
 @dataclass(slots=True, kw_only=True)
 class _Own:
     """All that a card is made from, and what has been found so far."""
 
-    policy: _Metered
-    base: _Metered | None
-    feedback: Feedback | None
-    judge: Feedback | PairJudge | None
+    policy: Metered
+    base: Metered | None
+    feedback: Rated | None
+    judge: Rated | Compared | None
     settings: OwnSettings
     tell: Tell
     results: list[Result] = field(default_factory=list[Result])
@@ -135,7 +113,7 @@ class _Own:
         return Capability.SCORE in self.policy.capabilities
 
     @property
-    def before(self) -> _Metered | None:
+    def before(self) -> Metered | None:
         """The base, where it says how likely given replies are."""
         there = self.base is not None and Capability.SCORE in self.base.capabilities
         return self.base if there else None
@@ -145,7 +123,7 @@ def score_own(
     policy: Policy,
     *,
     sets: DataLike | Sequence[EvalSet] = (),
-    data: DataLike | None = None,
+    data: DataLike | Reading | None = None,
     feedback: Feedback | None = None,
     judge: Feedback | PairJudge | None = None,
     base: Policy | None = None,
@@ -155,7 +133,7 @@ def score_own(
     """Ask a policy all that these sets, data and judges allow to be measured, and measure it.
 
     sets: files of test sets, or sets that were read
-    data: files of preferences, demonstrations, judgements or prompts, or a list of items
+    data: files of preferences, demonstrations, judgements or prompts, such data opened, or a list of items
     feedback: scores replies: a reward model, a verifier, a judge
     judge: says which of two replies is better, or scores them; it is held against the comparisons in `data`
     base: what the policy was made from
@@ -163,10 +141,10 @@ def score_own(
     chosen = settings or OwnSettings()
     _check_judges(feedback, judge, chosen)
     own = _Own(
-        policy=_Metered(policy),
-        base=None if base is None else _Metered(base),
-        feedback=feedback,
-        judge=judge,
+        policy=Metered(policy),
+        base=None if base is None else Metered(base),
+        feedback=None if feedback is None else Rated(feedback),
+        judge=None if judge is None else Compared(judge) if isinstance(judge, PairJudge) else Rated(judge),
         settings=chosen,
         tell=tell or (lambda share, what: None),
     )
@@ -218,7 +196,7 @@ def _opened_sets(sets: DataLike | Sequence[EvalSet], own: _Own) -> list[EvalSet]
     return list(named.values())
 
 
-def _opened_items(data: DataLike | None, own: _Own) -> list[Item]:
+def _opened_items(data: DataLike | Reading | None, own: _Own) -> list[Item]:
     """The items of data, rankings and ratings of several replies as comparisons; at most the limit."""
     if data is None:
         return []
@@ -226,10 +204,13 @@ def _opened_items(data: DataLike | None, own: _Own) -> list[Item]:
         items = list(cast("Sequence[Item]", data))
         own.data["data"] = key("items", [repr(one) for one in items])
     else:
-        reading = open_items(data, on_bad_row=own.settings.on_bad_row)
+        reading = data if isinstance(data, Reading) else open_items(data, on_bad_row=own.settings.on_bad_row)
         items = list(reading)
         own.data["data"] = reading.fingerprint()
-        own.warnings.extend([*reading.notes, *reading.errors])
+        own.warnings.extend(reading.notes)
+        if reading.skipped:
+            whole = reading.rows + reading.skipped
+            own.warnings.append(left_out("data", reading.skipped, whole, reading.errors[0]))
     flat = [one for item in items for one in _compared(item)]
     kept = sampled(flat, own.settings.limit, seed=own.settings.seed)
     if len(kept) < len(flat):
@@ -378,7 +359,12 @@ def _trust(items: Sequence[Item], own: _Own) -> None:
     """Hold whoever scores or judges against people's comparisons in the data."""
     people = [item for item in items if isinstance(item.utilities, Preference)]
     clusters = same_prompt(people)
-    judges = {one.id: one for one in (own.feedback, own.judge) if one is not None}
+    # A judge of pairs shows what it is: one that asks in both orders is held against people as it is.
+    judges = {
+        one.id: one.who if isinstance(one, Compared) else one
+        for one in (own.feedback, own.judge)
+        if one is not None
+    }
     for one in judges.values():
         trust = judge_trust(one, people, clusters=clusters, seed=own.settings.seed) if people else []
         own.results += placed(trust, Challenge.OVERSIGHT)
@@ -440,6 +426,15 @@ def _unmeasured(own: _Own) -> list[Result]:
     return [missing(each.value, each, why) for each, why in _ELSE.items() if each not in spoken]
 
 
+def _missed(own: _Own) -> Iterator[str]:
+    """Warnings of what was asked for and did not come, each with the first reason."""
+    asked = [(own.policy, "replies"), (own.base, "replies of the base")]
+    asked += [(own.feedback, "scores of the feedback"), (own.judge, "verdicts of the judge")]
+    for who, what in asked:
+        if who is not None:
+            yield from who.tally.warning(what)
+
+
 def _card(found: Replied | None, own: _Own) -> Scorecard:
     lengths: dict[str, float] = {}
     for name, replies in (("mean", found and found.ours), ("base_mean", found and found.theirs)):
@@ -447,6 +442,7 @@ def _card(found: Replied | None, own: _Own) -> Scorecard:
         if came:
             lengths[name] = sum(came) / len(came)
     usage = own.policy.usage + (own.base.usage if own.base else Usage())
+    own.warnings += _missed(own)
     own.tell(1.0, "done")
     return Scorecard(
         model=own.policy.id,

@@ -23,9 +23,9 @@ from concord.formats.strict import Unreadable, json_value
 from concord.formats.troubles import mapping
 from concord.types import Challenge, Item
 
-__all__ = ["SHAPES", "EvalSet", "SetShape", "measure_set", "read_sets", "sampled"]
+__all__ = ["SHAPES", "EvalSet", "SetShape", "left_out", "measure_set", "read_sets", "sampled"]
 
-_SKIP = "(`on_bad_row` skip leaves such rows out, and counts them.)"
+_SKIP = "(`--on-bad-row skip` leaves such rows out.)"
 _SAMPLE = 20  # rows from which the shape is told
 _EXAMPLES = ("dev", "train", "training", "fewshot")  # splits whose rows are shown, and not asked
 
@@ -85,6 +85,11 @@ def sampled(items: Sequence[Item], limit: int | None, *, seed: int = 0) -> list[
     if limit is None or limit >= len(items):
         return list(items)
     return [items[at] for at in sorted(random.Random(f"set {seed}").sample(range(len(items)), limit))]
+
+
+def left_out(name: str, left: int, whole: int, first: str) -> str:
+    """What a card says of rows that were left out since they could not be read."""
+    return f"{name}: {left:,} of {whole:,} rows are left out, the first because: {first}"
 
 
 def measure_set(one: EvalSet, asking: Asking) -> Measured:
@@ -270,24 +275,32 @@ def read_sets(data: DataLike, *, shape: str = "", on_bad_row: OnBadRow = "stop")
 def _read(source: Source, name: str, on_bad_row: OnBadRow) -> EvalSet:
     bad: list[RowError] = []
 
-    def skipped(error: RowError) -> None:
+    def skipped(error: RowError, rows: int = 1) -> None:
         if on_bad_row == "stop":
             raise RowError(f"{error} {_SKIP}") from None
-        bad.append(error)
+        bad.extend([error] * rows)
 
     given: list[Row] = []
+    whole = 0
     for row in source.rows():
+        whole += 1
         if isinstance(row, BadRow):
             skipped(row.error)
         else:
             given.append(row)
+    if not whole:
+        wrong, do = (
+            f"{source.name}: there are no rows",
+            "look at the file: there is a header alone, or nothing",
+        )
+        raise InputError(explain(wrong, found=NOTHING, accepted="at least one row", do=do))
     shape = next(one for one in SHAPES if one.name == name) if name else _detected(source.name, given)
     items: list[Item] = []
     for some in _grouped(shape, given, skipped):
         try:
             one = shape.read(some)
         except RowError as error:
-            skipped(error)
+            skipped(error, len(some))
         else:
             items += [] if one is None else [one]
     if not items:
@@ -298,7 +311,7 @@ def _read(source: Source, name: str, on_bad_row: OnBadRow) -> EvalSet:
         found = Said(bad[0]) if bad else Said(f"{len(given)} rows of shape {shape.name}")
         raise InputError(explain(wrong, found=found, accepted=_columns(shape), do=do))
     asked, shown = _split(items)
-    note = f"{source.name}: {len(bad)} rows were left out, the first because: {bad[0]}" if bad else ""
+    note = left_out(source.name, len(bad), whole, str(bad[0])) if bad else ""
     return EvalSet(
         name=Path(source.name).name.partition(".")[0],
         shape=shape,

@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from concord.durable import write_bytes
+from concord.durable import disk_message, write_bytes
+from concord.errors import InputError, RunError, explain
+from concord.messages import is_count
 from concord.types import Item, Ratings, as_turns
 from concord.worlds.harbour.cells import SPLITS, Split
 from concord.worlds.harbour.gold import PARTS, TOWN, Tastes, worth
@@ -45,8 +47,14 @@ def write_world(
     """Write the world into a folder, and return the files; `talk` is the size of the talk to pretrain on."""
     from concord.formats import write_items  # counts with numpy, which the world itself does without
 
+    if not is_count(talk):
+        wrong, do = "the size of the talk is not a count", "give the number of items"
+        raise InputError(explain(wrong, found=talk, accepted="0 or more", do=do))
     root = Path(folder)
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(disk_message(error, doing=f"making {root}", kept="nothing was written")) from error
     written: list[Path] = []
 
     def items(name: str, rows: Iterator[Item]) -> None:

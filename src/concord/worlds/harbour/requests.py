@@ -8,7 +8,8 @@ A key is plain JSON: its `kind` names the judge in `gold`, the rest is what that
 depends on what a base knows, so one request serves every base.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -16,10 +17,12 @@ from random import Random
 from typing import Any, Protocol, cast
 
 from concord.errors import InputError, Said, explain, nearest
+from concord.messages import is_count
 from concord.types import JSON, Item, Message, Prompt, Rate, Role
 from concord.worlds.harbour.replies import Act, write
 from concord.worlds.harbour.templates import (
     AIMS,
+    FAMILIES,
     LIKES,
     QUESTIONS,
     SCENES,
@@ -58,6 +61,25 @@ SHORT, _LONG = (2, 6), (7, 9)
 _COLUMNS = ("family", "template", "entity", "split", "level", "key")
 
 
+_KINDS = [template.kind for template in TEMPLATES.values()]
+
+
+def _text(value: JSON) -> bool:
+    return isinstance(value, str)
+
+
+_FITTING: Mapping[str, Callable[[JSON], bool]] = {
+    "world": lambda value: bool(re.fullmatch(f"{WORLD}/[0-9]{{1,99}}", str(value), re.ASCII)),
+    "family": lambda value: value in FAMILIES,
+    "template": lambda value: isinstance(value, str) and value in TEMPLATES,
+    "entity": _text,
+    "split": _text,
+    "level": is_count,
+    "key": lambda value: isinstance(value, Mapping) and value.get("kind") in _KINDS,
+}
+"""What the columns of a row have to be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request: what was asked, where it belongs, and the key by which replies are judged.
@@ -91,6 +113,9 @@ class Asked:
         return str(self.key["kind"])
 
     def __getitem__(self, name: str) -> Any:
+        if name not in self.key:
+            wrong, do = f"the key of this request has no {name!r}", "write the row again, or leave it out"
+            raise InputError(explain(wrong, found=sorted(self.key), accepted="all that judges it", do=do))
         return self.key[name]
 
     def item(self) -> Item:
@@ -106,10 +131,15 @@ class Asked:
     def of(cls, source: Item | Rate) -> "Asked":
         """The request that an item, or a question to a feedback, was made of."""
         meta = source.meta
+        where = f"{source.origin}: " if isinstance(source, Item) and source.origin else ""
+        wrong, accepted = f"{where}this row was not asked in Harbour", "meta as Asked.item() writes it"
         if missing := [name for name in ("world", *_COLUMNS) if name not in meta]:
-            wrong, accepted = "this row was not asked in Harbour", "meta as Asked.item() writes it"
             found = Said(f"no {missing[0]!r} among {sorted(meta)}")
             raise InputError(explain(wrong, found=found, accepted=accepted, do="make items by Asked.item()"))
+        for name, fits in _FITTING.items():
+            if not fits(meta[name]):
+                found, do = Said(f"{name}: {meta[name]!r}"), "write the row again, or leave it out"
+                raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
         seed = int(str(meta["world"]).partition("/")[2])
         values = {name: cast(Any, meta[name]) for name in _COLUMNS}
         return cls(source.prompt, **values, seed=seed)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from concord.errors import InputError, explain, nearest
+from concord.messages import is_count
 from concord.worlds.harbour.cells import SPLITS, Split, cells
 from concord.worlds.harbour.manners import MANNERS, speak
 from concord.worlds.harbour.requests import Asked, ask
@@ -40,6 +41,11 @@ class Harbour:
     """The town of a seed, and all that is asked in it."""
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not is_count(self.seed):
+            wrong, do = "the seed of Harbour is not a count", "take any whole number"
+            raise InputError(explain(wrong, found=self.seed, accepted="0 or above", do=do))
 
     @property
     def town(self) -> Town:
@@ -73,6 +79,9 @@ class Harbour:
             raise InputError(
                 explain("Harbour has no such split", found=split, accepted=nearest(split, SPLITS), do=do)
             )
+        if each is not None and not is_count(each):
+            wrong, do = "the number of requests is not a count", "leave it out to take all"
+            raise InputError(explain(wrong, found=each, accepted="0 or more, or None", do=do))
         wanted = FAMILIES if families is None else families
         if odd := [family for family in wanted if family not in FAMILIES]:
             wrong, accepted = "Harbour has no such family of requests", nearest(odd[0], FAMILIES)
