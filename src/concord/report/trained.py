@@ -13,8 +13,8 @@ import yaml
 from concord import wire
 from concord.data.auditing.records import Audit, Finding
 from concord.durable import read_json, read_object
-from concord.eval.curves import course_of, read_curves
-from concord.eval.replies import GreedyReplies, GreedyReply, read_replies
+from concord.eval.course.curves import course_of, read_curves
+from concord.eval.course.greedy import GreedyReplies, GreedyReply, read_replies
 from concord.report.blocks import (
     Block,
     Callout,

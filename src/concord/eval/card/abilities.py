@@ -13,13 +13,12 @@ from math import fsum
 from statistics import fmean
 from typing import TypeAlias, cast
 
-from concord.eval.calibration import calibration_results
 from concord.eval.card.asked import Asking, Measured, about_set, not_asked, shared, texts
-from concord.eval.choices import Choice, Chosen, choose
-from concord.eval.honesty import accepted_in
-from concord.eval.rows import rate_result
-from concord.eval.statistics import Labels, mean_result, ratio_result, share_result
-from concord.eval.winrate import Judged, judge_both, win_rate_results
+from concord.eval.conduct.calibration import calibration_results
+from concord.eval.conduct.honesty import accepted_in
+from concord.eval.order.winrate import Judged, judge_both, win_rate_results
+from concord.eval.reckoning import Labels, mean_result, rate_result, ratio_result, share_result
+from concord.eval.replies import Choice, Chosen, choose
 from concord.feedback import Instructions, Numeric, Pair, PairJudge
 from concord.types import (
     Challenge,

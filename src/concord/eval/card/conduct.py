@@ -13,16 +13,15 @@ from dataclasses import replace
 from math import exp
 from typing import cast
 
-from concord.eval.bias import BiasAnswer, bbq_question, bias_results
 from concord.eval.card.asked import Asking, Measured, about_set, not_asked, shared, texts
 from concord.eval.card.common import missing
 from concord.eval.card.rows import GENDERS
-from concord.eval.choices import Choice, choose
-from concord.eval.refusal import Detector, Refusal, agreement_with, refusal_results
-from concord.eval.rows import rate_result
-from concord.eval.statistics import difference_result, mean_result, ratio_result, share_result
-from concord.eval.toxicity import toxicity_results, toxicity_scores
-from concord.eval.truthfulness import ChoiceScores, choice_scores, truthfulness_results
+from concord.eval.conduct.bias import BiasAnswer, bbq_question, bias_results
+from concord.eval.conduct.refusal import refusal_results
+from concord.eval.conduct.toxicity import toxicity_results, toxicity_scores
+from concord.eval.conduct.truthfulness import ChoiceScores, choice_scores, truthfulness_results
+from concord.eval.reckoning import difference_result, mean_result, rate_result, ratio_result, share_result
+from concord.eval.replies import Choice, Detector, Refusal, agreement_with, choose
 from concord.rouge import rouge_l
 from concord.types import Ask, Challenge, Item, Reply, Result, Sampling
 

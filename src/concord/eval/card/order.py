@@ -12,8 +12,14 @@ from dataclasses import dataclass, replace
 
 from concord.eval.card.common import missing
 from concord.eval.card.drawing import Drawn
-from concord.eval.statistics import mean_result
-from concord.eval.utility import Reading, frequency_reading, logp_reading, misalignment_results, ratio_reading
+from concord.eval.order.utility import (
+    Reading,
+    frequency_reading,
+    logp_reading,
+    misalignment_results,
+    ratio_reading,
+)
+from concord.eval.reckoning import mean_result
 from concord.types import Ask, Capability, Challenge, Item, Ratings, Reply, Result, Unanswered
 from concord.worlds.harbour import Asked, stance
 

@@ -37,10 +37,9 @@ from concord.eval.card.replied import (
     won,
 )
 from concord.eval.card.sets import EvalSet, measure_set, read_sets, sampled
-from concord.eval.divergence import kl_to_start
-from concord.eval.rows import described
-from concord.eval.statistics import Labels, difference_result, mean_result
-from concord.eval.tax import tax_results
+from concord.eval.costs.divergence import kl_to_start
+from concord.eval.costs.tax import tax_results
+from concord.eval.reckoning import Labels, described, difference_result, mean_result
 from concord.eval.trust import judge_record, judge_trust
 from concord.feedback import PairJudge
 from concord.formats import DataLike, OnBadRow, open_items

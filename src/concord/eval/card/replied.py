@@ -8,16 +8,16 @@ spread, overfitted, texts     on other domains; where a proxy is pushed; what re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from concord.eval.asking import scored
 from concord.eval.card.common import missing, placed
 from concord.eval.card.likelihoods import explained
-from concord.eval.gaming import proxy_against_gold
-from concord.eval.generalisation import gap_results, robustness_results
-from concord.eval.length_control import gap_warning, length_control_results
-from concord.eval.rows import complete_result, described
-from concord.eval.similarity import reward_results, similarity_results
-from concord.eval.texts import text_results
-from concord.eval.winrate import Judged, judge_both, win_rate_results
+from concord.eval.costs.gaming import proxy_against_gold
+from concord.eval.costs.generalisation import gap_results, robustness_results
+from concord.eval.order.length_control import gap_warning, length_control_results
+from concord.eval.order.reward import reward_results
+from concord.eval.order.winrate import Judged, judge_both, win_rate_results
+from concord.eval.reckoning import complete_result, described
+from concord.eval.replies import scored, text_results
+from concord.eval.replies.similarity import similarity_results
 from concord.feedback import Pair, PairJudge
 from concord.types import (
     Ask,
