@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from concord.catalogue import load
 from concord.data import Finding
-from concord.data.auditing.estimates import t_quantile
+from concord.estimates import t_quantile
 from concord.eval.course.curves import RULES, course_of, ends_of, mean_of, read_curves
 
 DPO = {"method": "dpo", "beta": 0.1, "learning_rate": 5e-7, "max_grad_norm": 1.0}

@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 
 from concord.data.auditing.columns import Columns
-from concord.data.auditing.estimates import clustered_mean, clustered_share, percentile, wilson
 from concord.data.auditing.observe import Observer
 from concord.data.auditing.records import LengthCounts, Table
 from concord.data.auditing.texts import ODDITIES
+from concord.estimates import clustered_mean, clustered_share, percentile, wilson
 from concord.results import Interval, Result
 
 __all__ = [

@@ -15,9 +15,8 @@ from statistics import fmean, median, stdev, variance
 from typing import TypeAlias
 
 from concord.catalogue import load
-from concord.data.auditing.estimates import Estimate, t_quantile
-from concord.data.auditing.findings import Rule
-from concord.data.auditing.records import Finding
+from concord.estimates import Estimate, t_quantile
+from concord.findings import Finding, Rule, finding, gravest_first
 from concord.results import Interval
 
 __all__ = ["RULES", "Course", "course_of", "ends_of", "mean_of", "read_curves"]
@@ -52,7 +51,6 @@ _STILL = 0.05  # a margin below this is no movement to speak of
 _SURE = 0.98  # a share of rightly ordered pairs from which on there is little left to learn
 _MANY = 20  # logged steps from which on an unchanged loss is worth saying
 _MOST_NAMED = 5
-_GRAVITY = ("stop", "warn", "note")
 
 
 def course_of(rows: Iterable[_Row], name: str) -> Course:
@@ -148,18 +146,14 @@ def read_curves(rows: Iterable[_Row], *, settings: Mapping[str, object] | None =
     case = _Case(list(rows), settings or {})
     found: list[Finding] = []
     for make in _MAKERS:
-        for finding in make(case):
-            found.append(finding)
-            case.found.add(finding.name)
-    return tuple(sorted(found, key=lambda one: _GRAVITY.index(one.severity)))
+        for one in make(case):
+            found.append(one)
+            case.found.add(one.name)
+    return gravest_first(found)
 
 
 def _finding(name: str, title: str, *, detail: str = "", do: str = "") -> Finding:
-    rule = RULES[name]
-    parts = (*([detail] if detail else []), rule.reason)
-    said = " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
-    do = do and f"{do[:1].upper()}{do[1:]}."
-    return Finding(name=name, severity=rule.severity, title=title, detail=said, do=do)
+    return finding(name, RULES[name], title, said=[detail, RULES[name].reason], do=do)
 
 
 def _told(one: Estimate, *, per_cent: bool = False) -> str:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import TypeAlias
 
-from concord.data.auditing.findings import Rule
-from concord.data.auditing.records import Finding
 from concord.eval.course.curves import mean_of
 from concord.eval.replies import repeats
+from concord.findings import Finding, Rule, finding
 
 __all__ = ["RULES", "GreedyReplies", "GreedyReply", "read_replies"]
 
@@ -69,11 +68,7 @@ def read_replies(first: GreedyReplies, last: GreedyReplies) -> tuple[Finding, ..
 
 
 def _finding(name: str, title: str, detail: str, do: str) -> Finding:
-    rule = RULES[name]
-    said = " ".join(f"{part[:1].upper()}{part[1:]}." for part in (detail, rule.reason) if part)
-    return Finding(
-        name=name, severity=rule.severity, title=title, detail=said, do=f"{do[:1].upper()}{do[1:]}."
-    )
+    return finding(name, RULES[name], title, said=[detail, RULES[name].reason], do=do)
 
 
 def _is_empty(one: GreedyReply) -> bool:

@@ -23,8 +23,8 @@ from typing import Unpack
 
 import numpy as np
 
-from concord.data.auditing.estimates import t_quantile
 from concord.errors import InputError, Said, explain
+from concord.estimates import t_quantile
 from concord.eval.reckoning.resampling import (
     FEWEST,
     Design,

@@ -25,8 +25,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from concord.data.auditing.estimates import t_quantile
 from concord.errors import InputError, Said, explain
+from concord.estimates import t_quantile
 
 __all__ = [
     "FEWEST",

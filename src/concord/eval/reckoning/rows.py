@@ -11,8 +11,8 @@ from math import inf, isfinite, sqrt
 from statistics import fmean
 from typing import TypeVar, Unpack
 
-from concord.data.auditing.estimates import t_quantile
 from concord.errors import InputError, Said, explain
+from concord.estimates import t_quantile
 from concord.eval.reckoning.statistics import (
     LEVEL,
     About,

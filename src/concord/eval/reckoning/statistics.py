@@ -30,9 +30,9 @@ from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
 
-from concord.data.auditing.estimates import t_quantile
-from concord.data.auditing.estimates import wilson as wilson_ends
 from concord.errors import InputError, Said, explain
+from concord.estimates import t_quantile
+from concord.estimates import wilson as wilson_ends
 from concord.eval.reckoning.resampling import (
     Design,
     Floats,

@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from concord.data.auditing.estimates import clustered_mean, clustered_share, percentile, t_quantile, wilson
+from concord.estimates import clustered_mean, clustered_share, percentile, t_quantile, wilson
 
 
 @pytest.mark.parametrize(
