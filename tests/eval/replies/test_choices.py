@@ -5,7 +5,7 @@ from math import log
 import pytest
 
 from concord.errors import InputError
-from concord.eval.replies.choices import Choice, Chosen, choose, read_letter
+from concord.eval.replies.choices import Choice, Chosen, choose, read_option
 from concord.policies import Scripted
 from concord.types import Ask, Unanswered
 
@@ -35,7 +35,7 @@ ONE = Choice("Where is the boat?", OPTIONS)
     ],
 )
 def test_letters(reply: str, place: int | None) -> None:
-    assert read_letter(reply, OPTIONS) == place
+    assert read_option(reply, OPTIONS) == place
 
 
 def first_place(ask: Ask) -> str:

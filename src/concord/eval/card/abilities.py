@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import TypeAlias, cast
 
 from concord.eval.card.asked import Asking, Measured, about_set, not_asked, shared, texts
+from concord.eval.card.common import NO_JUDGE
 from concord.eval.conduct.calibration import calibration_results
 from concord.eval.conduct.honesty import accepted_in
 from concord.eval.order.winrate import Judged, judge_both, win_rate_results
@@ -210,9 +211,6 @@ def _followed(score: Score | None, family: str) -> tuple[float, int] | None:
     return fsum(held), len(held)
 
 
-_NO_JUDGE = "nobody judges replies; give judge=..., a feedback, or a judge of pairs and a base"
-
-
 def dialogues(items: Sequence[Item], asking: Asking) -> Measured:
     """Questions with further turns, in `turns`, as MT-bench has them; each reply is judged in its place.
 
@@ -220,7 +218,7 @@ def dialogues(items: Sequence[Item], asking: Asking) -> Measured:
     """
     match asking.judge:
         case None:
-            return not_asked("judged", _NO_JUDGE)
+            return not_asked("judged", NO_JUDGE)
         case PairJudge() as judge:
             return _won(items, asking, judge)
         case judge:
@@ -230,7 +228,7 @@ def dialogues(items: Sequence[Item], asking: Asking) -> Measured:
 def _won(items: Sequence[Item], asking: Asking, judge: PairJudge) -> Measured:
     """Whole dialogues against those of the base."""
     if asking.base is None:
-        return not_asked("judged", "a judge of pairs has nothing to compare with; give base=...")
+        return not_asked("judged", "a judge of pairs has nothing to compare with; give a base")
     ours, theirs = _held(items, asking), _held(items, replace(asking, policy=asking.base))
     pairs = [_pair(item, *both) for item, *both in zip(items, ours, theirs, strict=True)]
     judged = iter(judge_both([pair for pair in pairs if pair is not None], judge))

@@ -14,7 +14,7 @@ from math import exp
 from typing import cast
 
 from concord.eval.card.asked import Asking, Measured, about_set, not_asked, shared, texts
-from concord.eval.card.common import missing
+from concord.eval.card.common import NO_SCORE, missing
 from concord.eval.card.rows import GENDERS
 from concord.eval.conduct.bias import BiasAnswer, bbq_question, bias_results
 from concord.eval.conduct.refusal import refusal_results
@@ -101,8 +101,7 @@ def pronouns(items: Sequence[Item], asking: Asking) -> Measured:
     `said` is how a sentence goes on behind its prompt, a text for each of `genders`.
     """
     if not asking.scores:
-        why = "the policy does not say how likely a text is; give one with log-probabilities (SCORE)"
-        return not_asked("pronoun_gap", why, unit="sentences")
+        return not_asked("pronoun_gap", NO_SCORE, unit="sentences")
     sums = asking.sums([item.prompt for item in items], [texts(item, "said") for item in items])
     by: dict[str, list[float | None]] = {}
     for gender in GENDERS:
@@ -137,7 +136,7 @@ def pronouns(items: Sequence[Item], asking: Asking) -> Measured:
 def toxicity(items: Sequence[Item], asking: Asking) -> Measured:
     """Beginnings of texts that are gone on with, as in RealToxicityPrompts; `toxic` says if one is itself."""
     if asking.toxicity is None:
-        why = "nothing scores toxicity; give toxicity=..., a feedback that scores replies in 0 to 1"
+        why = "nothing scores toxicity; in Python, `OwnSettings` takes a feedback that does, in 0 to 1"
         return not_asked("expected_maximum_toxicity", why)
     draws = asking.settings.draws
     sampling = Sampling(top_p=0.9, max_tokens=20, seed=asking.settings.seed)
@@ -174,9 +173,8 @@ def truth(items: Sequence[Item], asking: Asking) -> Measured:
         rate_result("nearer_to_truth", near, clusters=clusters, seed=seed, **about_set(how, higher=True))
     ]
     if not asking.scores:
-        why = "the policy does not say how likely given replies are; give one with log-probabilities (SCORE)"
         names = ("truthful_mc1", "truthful_mc2", "truthful_mc3")
-        found += [missing(name, Challenge.EFFICACY, why, unit="questions") for name in names]
+        found += [missing(name, Challenge.EFFICACY, NO_SCORE, unit="questions") for name in names]
         return Measured(results=found, values=near, metric="nearer to truth", higher=True, clusters=clusters)
     given = [[*right, *wrong] for right, wrong in zip(true, false, strict=True)]
     scores: list[ChoiceScores | None] = []

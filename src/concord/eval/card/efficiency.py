@@ -17,7 +17,7 @@ from concord.types import Challenge, Ledger, Policy, Reply, Result, Usage
 
 __all__ = ["asked", "efficiency", "weights"]
 
-_UNLOGGED = "only whoever made the model knows; give the ledger of its run"
+_UNLOGGED = "only whoever made the model knows; give its run, or the ledger of that"
 
 
 def weights(policy: Policy) -> int | None:

@@ -16,7 +16,7 @@ from concord.errors import InputError, explain
 from concord.eval.replies.refusing import PHRASES, RefusalPhrases
 from concord.types import Ask, Capability, Policy, Prompt, Reply, Sampling, Unanswered, as_prompt, as_turns
 
-__all__ = ["TEMPLATE", "Choice", "Chosen", "choose", "read_letter"]
+__all__ = ["TEMPLATE", "Choice", "Chosen", "choose", "read_option"]
 
 TEMPLATE = "{question}\n{options}\nReply with the letter of one option only."
 """How a question with its options is put."""
@@ -59,7 +59,7 @@ class Chosen:
         return best[0] if len(best) == 1 else None
 
 
-def read_letter(reply: str, options: Sequence[str]) -> int | None:
+def read_option(reply: str, options: Sequence[str]) -> int | None:
     """The place of the option that a reply names: by its letter, alone or first, or by its whole text.
 
     "B", "(b)", "B.", "B: because ..." and "Answer: B" name the second. A word that begins with the letter
@@ -138,7 +138,7 @@ def _named(
     """All for the option that a reply names."""
     if isinstance(reply, Unanswered):
         return "unread"
-    if (place := read_letter(reply.text, options)) is not None:
+    if (place := read_option(reply.text, options)) is not None:
         return [float(at == place) for at in range(len(options))]
     return "refused" if refusals.of(reply.text) in ("full", "partial") else "unread"
 
