@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from concord.estimates import clustered_mean, clustered_share, percentile, t_quantile, wilson
+from concord.estimates import clustered_mean, clustered_share, percentile, t_quantile, wilson_ends
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_quantiles_of_students_t_hold_at_other_levels(level: float, freedom: int
 def test_wilson_is_the_root_of_its_equation() -> None:
     # The ends are the p for which (share - p)^2 = z^2 p (1 - p) / n.
     z = t_quantile(0.95, 0)
-    for end in wilson(0.3, 50):
+    for end in wilson_ends(0.3, 50):
         assert (0.3 - end) ** 2 == pytest.approx(z**2 * end * (1 - end) / 50)
 
 
 def test_independent_rows_get_wilsons_interval() -> None:
     found = clustered_share([True] * 300 + [False] * 700, range(1000))
-    low, high = wilson(0.3, 1000)
+    low, high = wilson_ends(0.3, 1000)
     assert found.interval is not None
     assert (found.interval.low, found.interval.high) == pytest.approx((low, high), abs=1e-3)
 
@@ -58,7 +58,7 @@ def test_rows_that_repeat_count_once() -> None:
     # Each prompt ten times with one and the same outcome: as good as one row a prompt.
     wins = np.repeat([True] * 60 + [False] * 40, 10)
     found = clustered_share(wins, np.repeat(np.arange(100), 10))
-    low, high = wilson(0.6, 100)
+    low, high = wilson_ends(0.6, 100)
     assert found.interval is not None
     assert found.interval.high - found.interval.low == pytest.approx(high - low, rel=0.05)
     assert (found.n, found.prompts) == (1000, 100)
@@ -81,7 +81,7 @@ def test_the_interval_covers_the_truth_where_prompts_differ(prompts: int) -> Non
         found = clustered_share(wins, np.repeat(np.arange(prompts), sizes))
         assert found.interval is not None
         covered += found.interval.low <= 0.7 <= found.interval.high
-        low, high = wilson(float(wins.mean()), len(wins))
+        low, high = wilson_ends(float(wins.mean()), len(wins))
         naive += low <= 0.7 <= high
     assert covered / 600 >= 0.93
     assert naive / 600 < 0.85, "the rows were no harder than independent ones, so this shows nothing"

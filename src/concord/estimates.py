@@ -21,7 +21,7 @@ __all__ = [
     "percentile",
     "share_of_sums",
     "t_quantile",
-    "wilson",
+    "wilson_ends",
 ]
 
 _Floats = NDArray[np.float64]
@@ -91,8 +91,10 @@ def _within(angle: float, freedom: int) -> float:
     return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
 
 
-def wilson(share: float, n: float, *, level: float = 0.95, reach: float | None = None) -> tuple[float, float]:
-    """Wilson's interval of a share of n independent observations; `reach` is another quantile."""
+def wilson_ends(
+    share: float, n: float, *, level: float = 0.95, reach: float | None = None
+) -> tuple[float, float]:
+    """The ends of Wilson's interval of a share of n independent observations; `reach` is another quantile."""
     z = t_quantile(level, 0) if reach is None else reach
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -127,7 +129,7 @@ def share_of_sums(held: _Floats, sizes: _Floats, *, level: float = 0.95) -> Esti
             effective = _weighty(sizes)
     elif n > 1:
         of = "one prompt, of which alone it speaks"
-    low, high = wilson(share, effective, reach=reach)
+    low, high = wilson_ends(share, effective, reach=reach)
     how = f"Wilson's interval on {effective:.6g} effective of {n} observations, from {of}"
     return Estimate(share, n, Interval(low, high, level=level, how=how), count)
 

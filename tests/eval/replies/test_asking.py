@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from concord.errors import InputError
-from concord.eval.replies.asking import drawn, joined_labels, scored, scored_by_name
+from concord.eval.replies.asking import drawn, joined_labels, preferred, scored, scored_by_name
 from concord.policies.scripted import Scripted
 from concord.types import Item, Rate, Sampling, Score, Unanswered, Unscored, as_prompt, as_turns
+from concord.views import Comparison, Demonstration, Rating
 
 ITEMS = [Item(as_prompt(text), meta={"of": text}) for text in ("one", "two", "three")]
 
@@ -69,3 +70,12 @@ def test_labels_of_several_sets_are_one_list() -> None:
     assert joined_labels(sizes, {}) == []
     with pytest.raises(InputError, match="for a set that is not there; found 'd'; accepted: a, b, c"):
         joined_labels(sizes, {"d": ()})
+
+
+def test_the_reply_that_people_prefer() -> None:
+    one, other = as_turns("one"), as_turns("other")
+    assert preferred(Demonstration.of("?", "one").item()) == (one, None)
+    assert preferred(Comparison.of("?", "one", "other").item()) == (one, other)
+    assert preferred(Comparison.of("?", "one", "other", preference=0.2).item()) == (other, one)
+    assert preferred(Comparison.of("?", "one", "other", preference=0.5).item()) is None
+    assert preferred(Rating.of("?", ["one", "other"], [1.0, 0.0]).item()) is None

@@ -16,7 +16,7 @@ from concord.eval.order.length_control import gap_warning, length_control_result
 from concord.eval.order.reward import reward_results
 from concord.eval.order.winrate import Judged, judge_both, win_rate_results
 from concord.eval.reckoning import complete_result, described
-from concord.eval.replies import scored, text_results
+from concord.eval.replies import preferred, scored, text_results
 from concord.eval.replies.similarity import similarity_results
 from concord.feedback import Pair, PairJudge
 from concord.types import (
@@ -25,11 +25,9 @@ from concord.types import (
     Feedback,
     Item,
     Policy,
-    Preference,
     Reply,
     Result,
     Sampling,
-    Shown,
     Turns,
     Unanswered,
 )
@@ -43,7 +41,6 @@ __all__ = [
     "similar",
     "spread",
     "texts",
-    "wanted",
     "won",
 ]
 
@@ -81,17 +78,6 @@ def replied(
     return Replied(items=kept, ours=ours, theirs=theirs, seed=seed)
 
 
-def wanted(item: Item) -> tuple[Turns, Turns | None] | None:
-    """The reply that people show or prefer, and the one that they do not; None where there is no such."""
-    match item.utilities, item.replies:
-        case Shown(), (only,):
-            return only, None
-        case Preference(first), (one, other) if first != 0.5:
-            return (one, other) if first > 0.5 else (other, one)
-        case _:
-            return None
-
-
 def _turns(reply: Reply | Unanswered) -> Turns | None:
     return (reply.message,) if isinstance(reply, Reply) else None
 
@@ -105,7 +91,7 @@ def _text(turns: Turns) -> str:
 
 def similar(found: Replied) -> list[Result]:
     """How near replies are to those that people wrote or preferred; beside a base, how near its are."""
-    rows = [(at, both) for at, item in enumerate(found.items) if (both := wanted(item)) is not None]
+    rows = [(at, both) for at, item in enumerate(found.items) if (both := preferred(item)) is not None]
     if not rows:
         why = "the data show no reply that is good; give demonstrations or comparisons"
         return [missing("rouge_l", Challenge.EFFICACY, why, unit="replies", higher=True)]
@@ -130,7 +116,7 @@ def rewarded(found: Replied, feedback: Feedback | None) -> list[Result]:
     """What a feedback makes of replies, of references, and of the base's replies."""
     if feedback is None:
         return [missing("reward", Challenge.EFFICACY, NO_FEEDBACK, unit="replies", higher=True)]
-    good = [wanted(item) for item in found.items]
+    good = [preferred(item) for item in found.items]
     rows = scored(feedback, found.items, [() if one is None else (one[0],) for one in good])
     before = None if found.theirs is None else [(one,) for one in found.scores(feedback, base=True)]
     return reward_results(
@@ -172,7 +158,7 @@ def _others(found: Replied) -> list[Turns | None]:
     """What the policy's replies are held against."""
     if found.theirs is not None:
         return [_turns(one) for one in found.theirs]
-    return [None if (both := wanted(item)) is None else both[0] for item in found.items]
+    return [None if (both := preferred(item)) is None else both[0] for item in found.items]
 
 
 def length_warning(results: Sequence[Result]) -> str:

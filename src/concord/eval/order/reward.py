@@ -15,8 +15,8 @@ from typing import TypedDict
 import numpy as np
 
 from concord.eval.reckoning import Labels, check_alike, complete_result, mean_result, outcome_result
-from concord.eval.replies import drawn, scored
-from concord.types import Challenge, Feedback, Item, Policy, Preference, Result, Sampling, Shown, Turns
+from concord.eval.replies import drawn, preferred, scored
+from concord.types import Challenge, Feedback, Item, Policy, Result, Sampling
 
 __all__ = ["reward", "reward_results"]
 
@@ -49,13 +49,13 @@ def reward(
     """
     ours = drawn(policy, items, sampling=sampling)
     before = drawn(base, items, n=draws, sampling=sampling) if base else [()] * len(items)
-    wanted = [_reference(item) for item in items]
-    asked = list(zip(ours, wanted, before, strict=True))
+    good = [() if (both := preferred(item)) is None else both[:1] for item in items]
+    asked = list(zip(ours, good, before, strict=True))
     scores = scored(feedback, items, [tuple(chain(*parts)) for parts in asked])
     split = [_split(row, [len(part) for part in parts]) for row, parts in zip(scores, asked, strict=True)]
     return reward_results(
         [next(iter(mine), None) for mine, _, _ in split],
-        reference=[next(iter(theirs), None) for _, theirs, _ in split] if any(wanted) else None,
+        reference=[next(iter(theirs), None) for _, theirs, _ in split] if any(good) else None,
         before=[row for _, _, row in split] if base else None,
         judge=feedback.id,
         clusters=clusters,
@@ -125,17 +125,6 @@ def _above(score: float | None, others: Sequence[float | None]) -> float | None:
     if score is None or not known:
         return None
     return sum((score > other) - (score < other) + 1 for other in known) / (2 * len(known))
-
-
-def _reference(item: Item) -> tuple[Turns, ...]:
-    """The reply that is shown or preferred, alone, or nothing."""
-    match item.utilities, item.replies:
-        case Shown(), (only,):
-            return (only,)
-        case Preference(first), (one, other) if first != 0.5:
-            return (one if first > 0.5 else other,)
-        case _:
-            return ()
 
 
 def _split(values: Sequence[float | None], sizes: Sequence[int]) -> list[Sequence[float | None]]:

@@ -31,8 +31,7 @@ from typing import TypedDict, TypeVar, Unpack
 import numpy as np
 
 from concord.errors import InputError, Said, explain
-from concord.estimates import t_quantile
-from concord.estimates import wilson as wilson_ends
+from concord.estimates import t_quantile, wilson_ends
 from concord.eval.reckoning.resampling import (
     Design,
     Floats,

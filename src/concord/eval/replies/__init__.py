@@ -7,7 +7,7 @@
 None of it says whether a reply is good: that is for the protocols, which build on it.
 """
 
-from concord.eval.replies.asking import drawn, joined_labels, scored, scored_by_name
+from concord.eval.replies.asking import drawn, joined_labels, preferred, scored, scored_by_name
 from concord.eval.replies.choices import Choice, Chosen, choose
 from concord.eval.replies.refusing import PHRASES, Detector, Refusal, agreement_with
 from concord.eval.replies.texts import plain, repeats, text_results, words
@@ -23,6 +23,7 @@ __all__ = [
     "drawn",
     "joined_labels",
     "plain",
+    "preferred",
     "repeats",
     "scored",
     "scored_by_name",

@@ -3,18 +3,19 @@
     drawn(policy, items, n=4)                the replies that came, for each item
     scored(feedback, items, replies)         a score for each of them, None where there is none
     scored_by_name(named, policy, feedback)  one reply to each item and its score, for several named sets
+    preferred(item)                          the reply that people show or prefer, and the one they do not
     joined_labels(sizes, clusters)           what the items of named sets share, as of one list
 
-Each asks in one call, so that a policy or a judge can answer all of it together.
+Those that ask do so in one call, so that a policy or a judge can answer all of it together.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
 
 from concord.errors import InputError, Said, explain
 from concord.eval.reckoning import Labels
-from concord.types import Ask, Feedback, Item, Policy, Rate, Reply, Sampling, Score, Turns
+from concord.types import Ask, Feedback, Item, Policy, Preference, Rate, Reply, Sampling, Score, Shown, Turns
 
-__all__ = ["drawn", "joined_labels", "scored", "scored_by_name"]
+__all__ = ["drawn", "joined_labels", "preferred", "scored", "scored_by_name"]
 
 
 def drawn(
@@ -65,6 +66,17 @@ def scored_by_name(
         name: [next(iter(row), None) for row in scored(judges[name], each, said[name])]
         for name, each in named.items()
     }
+
+
+def preferred(item: Item) -> tuple[Turns, Turns | None] | None:
+    """The reply that people show or prefer, and the one that they do not; None where there is no such."""
+    match item.utilities, item.replies:
+        case Shown(), (only,):
+            return only, None
+        case Preference(first), (one, other) if first != 0.5:
+            return (one, other) if first > 0.5 else (other, one)
+        case _:
+            return None
 
 
 def joined_labels(sizes: Mapping[str, int], clusters: Mapping[str, Sequence[Labels]]) -> list[list[Hashable]]:

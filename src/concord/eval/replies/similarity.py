@@ -22,16 +22,14 @@ from numpy.typing import NDArray
 
 from concord.errors import NOTHING, InputError, Said, explain
 from concord.eval.reckoning import Labels, check_alike, complete_result, difference_result, outcome_result
-from concord.eval.replies.asking import drawn
+from concord.eval.replies.asking import drawn, preferred
 from concord.rouge import rouge_l
 from concord.types import (
     Challenge,
     Item,
     Policy,
-    Preference,
     Result,
     Sampling,
-    Shown,
     Turns,
 )
 
@@ -194,12 +192,12 @@ def similarity(
     The gain is there where all items are comparisons: are replies nearer to what people prefer than to what
     they do not?
     """
-    wanted = [_wanted(item) for item in items]
+    good = [_references(item) for item in items]
     texts = [_text(one[0]) if one else None for one in drawn(policy, items, sampling=sampling)]
-    worse = [_text(one) for _, one in wanted if one is not None]
+    worse = [_text(one) for _, one in good if one is not None]
     return similarity_results(
         texts,
-        [[_text(better)] for better, _ in wanted],
+        [[_text(better)] for better, _ in good],
         worse=worse if len(worse) == len(items) else None,
         clusters=clusters,
         seed=seed,
@@ -276,19 +274,15 @@ def _nearest(measure: Callable[[str, str], float], text: str | None, wanted: Seq
     return None if text is None else max(measure(text, one) for one in wanted)
 
 
-def _wanted(item: Item) -> tuple[Turns, Turns | None]:
-    """The reply that people show or prefer, and the one that they do not prefer, where there is one."""
-    match item.utilities, item.replies:
-        case Shown(), (only,):
-            return only, None
-        case Preference(first), (one, other) if first != 0.5:
-            return (one, other) if first > 0.5 else (other, one)
-        case _:
-            where = f"{item.origin}: " if item.origin else ""
-            found = Said(f"{type(item.utilities).__name__} over {len(item.replies)} replies")
-            wrong, accepted = "an item has no reply to hold others against", "demonstrations and comparisons"
-            do = "leave it out, or convert it with `concord.views`; a tie prefers neither reply"
-            raise InputError(where + explain(wrong, found=found, accepted=accepted, do=do))
+def _references(item: Item) -> tuple[Turns, Turns | None]:
+    """As `preferred`, of an item that has such a reply."""
+    if (both := preferred(item)) is not None:
+        return both
+    where = f"{item.origin}: " if item.origin else ""
+    found = Said(f"{type(item.utilities).__name__} over {len(item.replies)} replies")
+    wrong, accepted = "an item has no reply to hold others against", "demonstrations and comparisons"
+    do = "leave it out, or convert it with `concord.views`; a tie prefers neither reply"
+    raise InputError(where + explain(wrong, found=found, accepted=accepted, do=do))
 
 
 def _text(turns: Turns) -> str:
