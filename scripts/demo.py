@@ -1,6 +1,7 @@
 """The demonstration: a small model with mixed manners, tuned twice on feedback of people, and measured.
 
     python -m scripts.demo [FOLDER]          (make demo)
+    python -m scripts.demo --limit 4         in a hurry: a few requests of each family, which say little
 
 Each step prints the command that does the same. What is there from before is used again.
 """
@@ -29,12 +30,13 @@ SETTINGS: dict[str, Any] = {
     "seed": 0,
     "people": 60,
     "requests of a family": 80,
+    "examples of a request": 2,
     "how carelessly examples are picked": 0.1,
-    "replies to a request": 4,
-    "pairs of a request": 3,
+    "replies to a request": 6,
+    "pairs of a request": 6,
     "votes on a pair": 3,
 }
-"""Of the feedback that is collected."""
+"""Of the feedback that is collected. These, and those of training, were chosen on the validation split."""
 
 _TUNING = [
     "--train",
@@ -48,32 +50,39 @@ _TUNING = [
     "--logging-steps",
     "10",
 ]
-_SFT = ["--num-train-epochs", "3", "--learning-rate", "5e-4", *_TUNING]
-_DPO = ["--num-train-epochs", "2", "--learning-rate", "1e-4", "--beta", "0.1", *_TUNING]
+_SFT = ["--num-train-epochs", "3", "--learning-rate", "1e-3", *_TUNING]
+_DPO = ["--num-train-epochs", "1", "--learning-rate", "2e-4", "--beta", "0.1", *_TUNING]
 
 
 def main() -> None:
     """Collect, tune, collect, tune, measure."""
     parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=Path("runs/demo"))
-    home: Path = parser.parse_args().folder
+    parser.add_argument("--limit", type=int, default=0, help="at most so many requests of each family")
+    given: Any = parser.parse_args()
+    home: Path = given.folder
+    if given.limit:
+        SETTINGS["requests of a family"] = given.limit
     runs, begun = home.parent, time.perf_counter()
     home.mkdir(parents=True, exist_ok=True)
     base = os.path.relpath(BASE)
 
     _say(1, "Townspeople of Harbour pick examples out of replies in mixed manners.")
-    first = _collected(home / "examples.jsonl", key("demo", SETTINGS), _examples)
+    identity = key("demo", SETTINGS, sorted(base_knows()))
+    first = _collected(home / "examples.jsonl", identity, _examples)
     _say(2, "The base learns to imitate them.")
     sft = _trained(["sft", "--model", base, "--data", str(first), "--name", "demo-sft", *_SFT], runs)
     _say(3, "It replies, and juries of three compare what it says.")
-    second = _collected(home / "comparisons.jsonl", key("demo", SETTINGS, sft.name), lambda: _compared(sft))
+    second = _collected(home / "comparisons.jsonl", key(identity, sft.name), lambda: _compared(sft))
     _say(4, "It learns which replies they prefer.")
     dpo = ["dpo", "--model", str(sft / "model"), "--data", str(second), "--name", "demo-dpo", *_DPO]
     last = _trained(dpo, runs)
     _say(5, "Scorecards before, between and after, on requests that none of this has seen.")
     models = [base, str(sft / "model"), str(last / "model")]
     names = [word for name in ("base", "sft", "dpo") for word in ("--name", name)]
-    _run(["score", *models, *names, "--base", base, "--runs", str(runs), "--output", str(home)])
+    (home / "scorecard.json").unlink(missing_ok=True)  # of settings there were before; the runs keep theirs
+    few = ["--limit", str(given.limit)] if given.limit else []
+    _run(["score", *models, *names, "--base", base, "--runs", str(runs), "--output", str(home), *few])
     print(f"\nDone in {time.perf_counter() - begun:.0f} s. Open {home / 'report.html'}.")
 
 
@@ -100,8 +109,9 @@ def _requests() -> list[Asked]:
 def _examples() -> Iterator[Item]:
     people = population(SETTINGS["people"], seed=SETTINGS["seed"])
     careless = SETTINGS["how carelessly examples are picked"]
-    world = Harbour(SETTINGS["seed"])
-    return examples(world, _requests(), people, temperature=careless, known=base_knows())
+    world, known = Harbour(SETTINGS["seed"]), base_knows()
+    for seed in range(SETTINGS["examples of a request"]):
+        yield from examples(world, _requests(), people, temperature=careless, known=known, seed=seed)
 
 
 def _compared(run: Path) -> Iterator[Item]:

@@ -66,8 +66,12 @@ def efficacy(page: Page) -> list[Table]:
 def test_the_seven_challenges_stand_in_their_order_each_with_its_question() -> None:
     page = scored_page([record(GOOD)], [GOOD])
     heads = [one.text for one in page.blocks if isinstance(one, Heading)]
-    first, second, *challenges, last = heads
+    first, second, *challenges, leaves, last = heads
     assert (first, second, last) == ("At a glance", "Diagnostics", "What it says")
+    assert leaves == "What these numbers speak of"
+    (table,) = tables(below(page, leaves))
+    spoken = [leaf for row in table.rows for leaf in str(row[1]).split(", ") if leaf]
+    assert tuple(spoken) == record(GOOD).card.leaves_covered
     assert challenges == [f"RC{at} {one.value.capitalize()}" for at, one in enumerate(Challenge, 1)]
     for head, question in zip(challenges, QUESTIONS.values(), strict=True):
         assert below(page, head)[0] == Paragraph(question)

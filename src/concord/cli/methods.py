@@ -130,4 +130,4 @@ def _show_knobs(entry: Entry, out: Console) -> None:
 
 def _meaning(knob: Knob) -> str:
     listed = f"one of {', '.join(knob.choices)}" if knob.choices else ""
-    return "; ".join(part for part in (knob.meaning, listed) if part)
+    return "; ".join(part for part in (knob.meaning, listed, knob.allowed) if part)

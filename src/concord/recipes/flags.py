@@ -173,7 +173,12 @@ def described(method: str = "") -> dict[str, list[Described]]:
 
 def _knob(name: str, knob: Knob) -> Described:
     metavar = "|".join(knob.choices) or {"bool": "true|false"}.get(knob.type, "X")
-    return Described(name=name, metavar=metavar, meaning=knob.meaning, default=knob.shown)
+    return Described(
+        name=name,
+        metavar=metavar,
+        meaning="; ".join(filter(None, (knob.meaning, knob.allowed))),
+        default=knob.shown,
+    )
 
 
 def _shown(value: Any, name: str) -> str:

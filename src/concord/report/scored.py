@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from concord.errors import NOTHING, InputError, explain
-from concord.eval.card import DIAGNOSTIC, CardRecord, SideRow, side_by_side
+from concord.eval.card import DIAGNOSTIC, LEAVES, CardRecord, SideRow, side_by_side
 from concord.findings import Severity
 from concord.report.blocks import (
     Block,
@@ -73,6 +73,7 @@ def scored_page(
         *_changes(sides, names, brief=brief),
         *(block for one in Challenge for block in section_blocks(one, found, names, brief=brief)),
         *_others(found, names, brief=brief),
+        *_leaves(plain),
         *(() if brief else reply_blocks(records, names)),
     )
     return Page(title or f"Scorecard of {', '.join(names)}", _subtitle(plain), parts)
@@ -252,3 +253,25 @@ def _others(cards: Sequence[Sequence[Result]], names: Sequence[str], *, brief: b
     if any(rest):
         yield Heading("Also measured")
         yield from results_blocks(rest, names, brief=brief)
+
+
+def _leaves(cards: Sequence[Scorecard]) -> Iterator[Block]:
+    """Which kinds of trust the numbers speak of, and on which they are silent."""
+    spoken = {leaf for card in cards for leaf in card.leaves_covered}
+    if not spoken:
+        return
+    count = sum(map(len, LEAVES.values()))
+    yield Heading("What these numbers speak of")
+    yield Paragraph(
+        f"{len(spoken)} of the {count} kinds of trust that Liu et al. (2023) tell apart. Of others nothing"
+        " was measured, which says no good of them."
+    )
+    rows = tuple(
+        (
+            category,
+            ", ".join(leaf for leaf in leaves if leaf in spoken),
+            ", ".join(leaf for leaf in leaves if leaf not in spoken),
+        )
+        for category, leaves in LEAVES.items()
+    )
+    yield Table((Column("kind"), Column("measured"), Column("not measured")), rows)

@@ -33,7 +33,7 @@ def test_they_follow_from_the_seed() -> None:
 
 def test_comparisons_have_the_votes_of_a_jury_and_no_reply_twice() -> None:
     asked = REQUESTS[0]
-    texts = ["i do not know.", "i do not know.", "hello.", "", "<user>hello."]
+    texts = ["i do not know.", "i do not know.", "hello.", "", "<user>hello.", ": hello."]
     (item,) = comparisons([(asked, texts)], PEOPLE, pairs=5)
     assert sorted(reply[0].text for reply in item.replies) == ["hello.", "i do not know."]
     assert isinstance(item.utilities, Preference)

@@ -29,6 +29,7 @@ from concord.eval.card.efficiency import asked, efficiency
 from concord.eval.card.gaming import games
 from concord.eval.card.generalisation import generalised
 from concord.eval.card.interpretability import interpreted
+from concord.eval.card.leaves import covered
 from concord.eval.card.order import read
 from concord.eval.card.oversight import overseen, taxed
 from concord.eval.card.proxy import Careless, gamed
@@ -122,6 +123,7 @@ def record_harbour(
         data=_data(drawn),
         ledger=asked(drawn, models=1 if base is None else 2),
         judges=(JudgeRecord(id=gold.id), JudgeRecord(id=judge.id)),
+        leaves_covered=covered(results),
         kl_to_base=next((one for one in results if one.at.get("estimator") == "k1"), None),
         length=_lengths(drawn),
         warnings=tuple(_warnings(results, trained_on)),

@@ -16,6 +16,7 @@ from concord.errors import NOTHING, InputError, Said, explain
 from concord.eval.card.asked import Asking, Measured, SetSettings
 from concord.eval.card.common import NO_SCORE, missing, placed
 from concord.eval.card.efficiency import weights
+from concord.eval.card.leaves import covered
 from concord.eval.card.likelihoods import (
     length_results,
     likelihoods,
@@ -453,6 +454,7 @@ def _card(found: Replied | None, own: _Own) -> Scorecard:
         data=own.data,
         ledger=Ledger(usage=usage, models_loaded=1 + (own.base is not None)),
         judges=tuple(own.judges),
+        leaves_covered=covered(own.results),
         kl_to_base=next((one for one in own.results if one.name == "kl_per_reply"), None),
         length=lengths,
         warnings=tuple(own.warnings),

@@ -57,8 +57,8 @@ def comparisons(
     for asked, texts in replies:
         panel = jury(people, votes, about=f"comparisons {asked.cell}", seed=seed)
         seers = people if odds else panel
-        # What speaks in tokens of control has not replied, and no row could hold it.
-        read = [text for text in dict.fromkeys(texts) if text and "<" not in text]
+        # What speaks in tokens of control, or begins in mid-sentence, has not replied: no row could hold it.
+        read = [text for text in dict.fromkeys(texts) if text[:1].isalnum() and "<" not in text]
         said = [candidate(asked, text, seers, known=known) for text in read]
         task, rating = asked.item(), [one.rater() for one in panel]
         for first, second in raters.drawn_pairs(task, said, pairs, seed=seed):
