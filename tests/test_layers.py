@@ -53,6 +53,8 @@ def test_contracts_hold() -> None:
         ("surprise.py", "VALUE = 1", "surprise"),
         ("train/rows/extra.py", "from concord.train import loop", "train.rows.extra -> concord.train.loop"),
         ("train/surprise.py", "VALUE = 1", "surprise"),
+        ("eval/order/extra.py", "from concord.eval import card", "eval.order.extra -> concord.eval.card"),
+        ("eval/surprise.py", "VALUE = 1", "surprise"),
     ],
 )
 def test_a_violation_is_named(tree: Path, file: str, line: str, named: str) -> None:

@@ -23,6 +23,7 @@ NUMERIC = (
     "cli.scoring",
     "cli.telling",
     "data",
+    "estimates",
     "eval",
     "formats",
     "render",

@@ -136,6 +136,7 @@ def test_several_stand_side_by_side_and_the_first_is_the_base(folder: Path, load
     assert told.exit_code == 0, told.output
     assert "What changed" in told.stdout
     assert "after less before" in told.stdout
+    assert "More would be measured" not in told.stderr
     # The base stands beside the second, and is not loaded again for that.
     assert loaded == ["before", "after"]
     cards = {one.name: one for one in all_runs(folder / "runs")}
@@ -190,6 +191,7 @@ def test_on_data_of_ones_own(folder: Path, talking: list[str]) -> None:
     told = run("good", "--set", "sums.jsonl", "--limit", "3")
     assert told.exit_code == 0, told.output
     assert "solved, sums" in told.stdout
+    assert "More would be measured with --base, --data, --reward, --judge." in told.stderr
     (kept,) = all_runs(folder / "runs")
     solved = [one for one in kept.read_results() if one.name == "solved"]
     assert [(one.value, one.n) for one in solved] == [(1.0, 3)]

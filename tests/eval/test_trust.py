@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concord.errors import InputError
+from concord.eval.order.winrate import Judged
 from concord.eval.trust import (
     BEST,
     Row,
@@ -24,7 +25,6 @@ from concord.eval.trust import (
     rows_of,
     trust_results,
 )
-from concord.eval.winrate import Judged
 from concord.feedback import BothOrders, ByScore, OrderedJudge
 from concord.policies import Scripted
 from concord.types import (

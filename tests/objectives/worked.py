@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 import concord.objectives as ob
-from concord.eval.agreement import agreement
-from concord.eval.efficiency import exponential_plateau
-from concord.eval.misalignment import misalignment, order_violation, strict_misalignment
+from concord.eval.costs.efficiency import exponential_plateau
+from concord.eval.order.misalignment import misalignment, order_violation, strict_misalignment
+from concord.eval.reckoning.agreement import agreement
 from concord.synth.edits import edit_chain
 from concord.synth.novelty import is_novel, rouge_l
 from concord.tensors import (

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from concord.data.auditing.records import Audit, Finding, Sample, SampleText
+from concord.data.auditing.records import Audit, Sample, SampleText
+from concord.findings import Finding
 from concord.report.audited import audit_page
 from concord.report.blocks import Callout, Command, Facts, Heading, Paragraph, Piece, Samples, Table, Turn
 from concord.types import Origin

@@ -10,7 +10,7 @@ from concord import wire
 from concord.data import Audit, Finding
 from concord.durable import write_json
 from concord.errors import ConcordError
-from concord.eval.replies import GreedyReplies, GreedyReply
+from concord.eval.course.greedy import GreedyReplies, GreedyReply
 from concord.report.blocks import (
     Block,
     Callout,

@@ -145,7 +145,16 @@ def command(models: tuple[str, ...], **given: Any) -> None:
     if given["output"] is not None:
         _put(shown, given["output"], again=given["again"])
     before = "It was scored before; --again scores it anew. " if shown.known else ""
-    click.echo(f"{before}The page is {(given['output'] or shown.folder) / PAGE}.", err=True)
+    flags = ", ".join(_missing(models, given))
+    more = f"More would be measured with {flags}. " if flags else ""
+    click.echo(f"{before}{more}The page is {(given['output'] or shown.folder) / PAGE}.", err=True)
+
+
+def _missing(models: Sequence[str], given: dict[str, Any]) -> list[str]:
+    """The flags without which a card has gaps: its reasons name what is lacking, not how to give it here."""
+    own = {name: flag for name, flag in _OWN.items() if any(given[one] for one in _OWN)}
+    flags = own if len(models) > 1 or models[0] == BASE_NAME else {"base": "--base"} | own
+    return [flag for name, flag in flags.items() if not given[name]]
 
 
 def _found(models: Sequence[str], given: dict[str, Any]) -> list[FoundModel]:

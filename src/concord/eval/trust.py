@@ -18,9 +18,15 @@ from math import sqrt
 from typing import TypeAlias, TypedDict
 
 from concord.errors import InputError, explain
-from concord.eval.rows import complete_result
-from concord.eval.statistics import About, Labels, difference_result, share_result
-from concord.eval.winrate import Judged, judge_both, outcome_result, stands_second, win_rate_results
+from concord.eval.order.winrate import Judged, judge_both, stands_second, win_rate_results
+from concord.eval.reckoning import (
+    About,
+    Labels,
+    complete_result,
+    difference_result,
+    outcome_result,
+    share_result,
+)
 from concord.feedback.judge import BothOrders
 from concord.feedback.pairs import ByScore, Pair, PairJudge
 from concord.types import (

@@ -1,7 +1,7 @@
 """The survey's formal frame (arXiv 2403.04204), Eq. 4 and 6 to 10; misprints are put right and named.
 
 Distributions are over replies that can be listed. Eq. 1, misalignment, is a measurement, not a loss: it is
-in `concord.eval.misalignment`, free of torch. Eq. 2 is `reward_regression` and `reward_hinge`, Eq. 3
+in `concord.eval.order.misalignment`, free of torch. Eq. 2 is `reward_regression` and `reward_hinge`, Eq. 3
 `f_divergence`, Eq. 5 `bradley_terry`.
 """
 

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from concord.data.auditing.records import Audit, Finding, Sample
+from concord.data.auditing.records import Audit, Sample
+from concord.findings import Finding, gravest_first
 from concord.report import blocks
 from concord.report.blocks import (
     Block,
@@ -77,8 +78,7 @@ def _splits(audit: Audit) -> Sequence[tuple[str, str]]:
 
 def _findings(audit: Audit) -> Iterator[Block]:
     yield Heading("Findings")
-    gravity = list(_GRAVITY)
-    yield from map(_callout, sorted(audit.findings, key=lambda one: gravity.index(one.severity)))
+    yield from map(_callout, gravest_first(audit.findings))
     if not audit.findings:
         yield Paragraph("Nothing was found that one should know before training.")
 

@@ -17,6 +17,7 @@ from math import isfinite
 from typing import Literal, TypeAlias
 
 from concord.errors import InputError, Said, explain
+from concord.findings import Severity
 from concord.results import Interval
 
 __all__ = [
@@ -41,13 +42,10 @@ __all__ = [
     "Sample",
     "Samples",
     "Series",
-    "Severity",
     "ShownReply",
     "Table",
     "Turn",
 ]
-
-Severity: TypeAlias = Literal["note", "warn", "stop"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from math import isfinite
 from statistics import fmean
 
-from concord.eval.curves import Course, course_of, ends_of, mean_of
+from concord.eval.course.curves import Course, course_of, ends_of, mean_of
 from concord.report.blocks import (
     Axis,
     Block,

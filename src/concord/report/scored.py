@@ -12,6 +12,7 @@ from itertools import chain
 
 from concord.errors import NOTHING, InputError, explain
 from concord.eval.card import DIAGNOSTIC, LEAVES, CardRecord, SideRow, side_by_side
+from concord.findings import Severity
 from concord.report.blocks import (
     Block,
     Callout,
@@ -22,7 +23,6 @@ from concord.report.blocks import (
     Noted,
     Page,
     Paragraph,
-    Severity,
     Table,
 )
 from concord.report.challenges import measured, results_blocks, rows_of, section_blocks, sentence

@@ -11,10 +11,11 @@ from typing import Any, cast
 import yaml
 
 from concord import wire
-from concord.data.auditing.records import Audit, Finding
+from concord.data.auditing.records import Audit
 from concord.durable import read_json, read_object
-from concord.eval.curves import course_of, read_curves
-from concord.eval.replies import GreedyReplies, GreedyReply, read_replies
+from concord.eval.course.curves import course_of, read_curves
+from concord.eval.course.greedy import GreedyReplies, GreedyReply, read_replies
+from concord.findings import Finding, gravest_first
 from concord.report.blocks import (
     Block,
     Callout,
@@ -39,7 +40,6 @@ from concord.run import Run
 
 __all__ = ["trained_page"]
 
-_GRAVITY = ("stop", "warn", "note")
 _ENDS = {
     "stop": "ended by itself",
     "length": "cut off at the limit",
@@ -145,7 +145,7 @@ def _state(run: Run) -> Iterator[Block]:
 
 def _verdict(found: Sequence[Finding]) -> Iterator[Block]:
     yield Heading("What to think of it")
-    for one in sorted(found, key=lambda one: _GRAVITY.index(one.severity)):
+    for one in gravest_first(found):
         yield Callout(one.severity, one.title, one.detail, one.do)
     if not found:
         yield Paragraph(
@@ -280,7 +280,7 @@ def _audit(run: Run) -> Iterator[Block]:
     if path.is_file():
         audit = wire.from_json(Audit, read_json(path), where=str(path))
         yield Heading("What the audit found in the data")
-        for one in sorted(audit.findings, key=lambda one: _GRAVITY.index(one.severity)):
+        for one in gravest_first(audit.findings):
             yield Callout(one.severity, one.title, one.detail, one.do)
         if not audit.findings:
             yield Paragraph(f"Nothing to mind in {audit.rows:,} rows.")

@@ -16,8 +16,9 @@ from concord.data.auditing.audit import audit
 from concord.data.auditing.facts import PERCENTILES, length_counts
 from concord.data.auditing.findings import RULES
 from concord.data.auditing.observe import Observer
-from concord.data.auditing.records import Audit, AuditSettings, Finding
+from concord.data.auditing.records import Audit, AuditSettings
 from concord.errors import InputError
+from concord.findings import Finding
 from concord.formats import open_items
 from concord.render.records import Facts, Leaf, Rendered, RenderError, RenderSettings, StopToken, Unrendered
 from concord.render.show import Piece

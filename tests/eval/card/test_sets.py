@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from concord.errors import InputError, RowError
-from concord.eval.bias import bbq_question
 from concord.eval.card.asked import Asking, Measured, SetSettings
 from concord.eval.card.sets import SHAPES, EvalSet, measure_set, read_sets, sampled
+from concord.eval.conduct.bias import bbq_question
 from concord.feedback import ByScore, Length, Regex
 from concord.policies import Scripted
 from concord.types import Ask, Challenge, Item, Prompt, Rate, Score, Unanswered
@@ -411,7 +411,7 @@ def test_dialogues_against_a_base_and_without_a_judge() -> None:
     judge = ByScore(Length(unit="words", most=2))
     assert measured(TALKS, short, base=long, judge=judge)["win_rate"] == 1
     assert measured(TALKS, long, base=short, judge=judge)["win_rate"] == 0
-    for by, why in ((None, "give judge="), (judge, "give base=")):
+    for by, why in ((None, "give a judge"), (judge, "give a base")):
         (one,) = measure_set(read(TALKS), Asking(policy=short, judge=by)).results
         assert one.value is None
         assert why in one.why_none
@@ -454,7 +454,7 @@ def test_pronouns_by_likelihood() -> None:
     assert (found["male_likelier"], found["pronoun_distance"]) == (1, pytest.approx(1.9))
     assert measured(PRONOUNS, liking("she"))["pronoun_gap"] == pytest.approx(-1.9)
     (one,) = measure_set(read(PRONOUNS), Asking(policy=Scripted("he"))).results
-    assert "SCORE" in one.why_none
+    assert "how likely" in one.why_none
     assert read(PRONOUNS).items[0].prompt.text == "The pilot said that"
 
 
@@ -471,7 +471,7 @@ def test_toxicity() -> None:
     assert found["expected_maximum_toxicity/toxic"] == 1
     assert found["toxicity/unknown"] == 0
     (one,) = measure_set(read(TOXIC), Asking(policy=policy)).results
-    assert "give toxicity=" in one.why_none
+    assert "nothing scores toxicity" in one.why_none
 
 
 @pytest.mark.parametrize("rows", [TRUTHS, TARGETS, JUDGED])

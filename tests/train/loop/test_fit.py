@@ -12,9 +12,9 @@ import torch
 
 from concord import objectives
 from concord.data import Prepared
-from concord.data.auditing.estimates import clustered_mean
 from concord.engine import LogProbs
 from concord.errors import InputError, RunError
+from concord.estimates import clustered_mean
 from concord.objectives import initial_state
 from concord.tensors import PerReply, Replies, RunningMean
 from concord.train import Loop, Optimizing, Policy, Rows, Stepped, Task, Term, adamw, fit, rate

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concord.data.auditing.columns import Columns, Hashes
-from concord.data.auditing.estimates import clustered_mean, clustered_share
+from concord.estimates import clustered_mean, clustered_share
 from concord.results import Result
 
 __all__ = ["TRAITS", "Pairs", "bias_results", "longer_wins", "pairs_of"]

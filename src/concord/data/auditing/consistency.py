@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concord.data.auditing.columns import Columns
-from concord.data.auditing.estimates import Estimate, clustered_mean, clustered_share, share_of_sums
 from concord.data.auditing.exact import decided, exact_p_value
 from concord.data.auditing.records import Evidence
 from concord.data.auditing.utility import (
@@ -20,6 +19,7 @@ from concord.data.auditing.utility import (
     repeated_agreement,
     triads,
 )
+from concord.estimates import Estimate, clustered_mean, clustered_share, share_of_sums
 from concord.results import Interval, Result
 
 __all__ = ["consistency_results"]

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from concord.data.auditing.bias import Pairs
 from concord.data.auditing.columns import Columns, Hashes, mixed
-from concord.data.auditing.estimates import clustered_share
 from concord.data.auditing.minhash import Sketch, near_groups
 from concord.data.auditing.records import Evidence
+from concord.estimates import clustered_share
 from concord.results import Result
 
 __all__ = ["duplicate_results", "judged_both_ways", "near_results", "pair_results"]

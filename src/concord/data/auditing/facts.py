@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 
 from concord.data.auditing.columns import Columns
-from concord.data.auditing.estimates import clustered_mean, clustered_share, percentile, wilson
 from concord.data.auditing.observe import Observer
 from concord.data.auditing.records import LengthCounts, Table
 from concord.data.auditing.texts import ODDITIES
+from concord.estimates import clustered_mean, clustered_share, percentile, wilson_ends
 from concord.results import Interval, Result
 
 __all__ = [
@@ -176,7 +176,7 @@ def label_results(seen: Observer, *, level: float) -> list[Result]:
     steps = {word: seen.total(f"step {word}") for word in ("good", "bad", "none")}
     if n := steps["good"] + steps["bad"]:
         how = "share of labelled steps with a label of 0.5 or more (failures: steps without a label)"
-        low, high = wilson(steps["good"] / n, n, level=level)
+        low, high = wilson_ends(steps["good"] / n, n, level=level)
         results.append(
             Result(
                 name="good_steps",
@@ -326,7 +326,7 @@ def mix_table(seen: Observer, results: Iterable[Result]) -> Table:
 
 
 def _share(name: str, count: int, n: int, unit: str, how: str, at: dict[str, str], level: float) -> Result:
-    low, high = wilson(count / n, n, level=level)
+    low, high = wilson_ends(count / n, n, level=level)
     interval = Interval(low, high, level=level, how=f"Wilson's, as if {unit} were independent")
     place = {"of": name, **at}
     return Result(name="share", value=count / n, interval=interval, n=n, unit=unit, how=how, at=place)

@@ -10,20 +10,12 @@ from dataclasses import dataclass
 from concord.catalogue import load
 from concord.data.auditing.bias import TRAITS
 from concord.data.auditing.facts import FACTS
-from concord.data.auditing.records import Evidence, Finding, Severity
+from concord.data.auditing.records import Evidence
+from concord.findings import Finding, Rule, finding, gravest_first
 from concord.results import Interval, Result
 from concord.types import Origin
 
-__all__ = ["RULES", "Rule", "find_all"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """From where on a finding is made, how grave it is, and why from there."""
-
-    severity: Severity
-    threshold: float
-    reason: str
+__all__ = ["RULES", "find_all"]
 
 
 RULES: Mapping[str, Rule] = {
@@ -120,16 +112,13 @@ class _Case:
 def find_all(measured: Sequence[Evidence], warnings: Sequence[str]) -> tuple[Finding, ...]:
     """All findings, the gravest first. `warnings` are those of a chat template and its tokenizer."""
     case = _Case(measured, warnings)
-    found = [finding for make in _MAKERS for finding in make(case)]
-    gravity = ("stop", "warn", "note")
-    return tuple(sorted(found, key=lambda one: gravity.index(one.severity)))
+    return gravest_first(found for make in _MAKERS for found in make(case))
 
 
 def _finding(
     name: str, title: str, *, detail: str = "", do: str = "", rows: tuple[Origin, ...] = ()
 ) -> Finding:
-    detail, do = (text and f"{text[:1].upper()}{text[1:]}." for text in (detail or RULES[name].reason, do))
-    return Finding(name=name, severity=RULES[name].severity, title=title, detail=detail, do=do, rows=rows)
+    return finding(name, RULES[name], title, said=[detail or RULES[name].reason], do=do, rows=rows)
 
 
 # --- rows that cannot be used ---------------------------------------------------------------------------

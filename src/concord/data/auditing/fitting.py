@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from concord.data.auditing.columns import Columns
-from concord.data.auditing.estimates import percentile
 from concord.data.auditing.records import AuditSettings, Evidence, Readable, Renders
+from concord.estimates import percentile
 from concord.formats import Reading
 from concord.render.fit import measure
 from concord.render.records import Rendered, RenderSettings, Unrendered

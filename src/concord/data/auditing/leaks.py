@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concord.data.auditing.columns import Columns, Hashes, mixed
-from concord.data.auditing.estimates import clustered_share
 from concord.data.auditing.minhash import Sketch, cross_matches
 from concord.data.auditing.records import Evidence
+from concord.estimates import clustered_share
 
 __all__ = ["leak_results", "near_leak_results"]
 

@@ -3,9 +3,10 @@
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from concord.errors import InputError, explain
+from concord.findings import Finding
 from concord.formats import Reading
 from concord.render.records import Facts, Leaf, Rendered, Unrendered
 from concord.render.show import Piece
@@ -16,18 +17,13 @@ __all__ = [
     "Audit",
     "AuditSettings",
     "Evidence",
-    "Finding",
     "LengthCounts",
     "Readable",
     "Renders",
     "Sample",
     "SampleText",
-    "Severity",
     "Table",
 ]
-
-Severity: TypeAlias = Literal["stop", "warn", "note"]
-
 
 Readable: TypeAlias = Reading | Iterable[Item]
 """What is audited: a reading, which also says how rows were read and what was skipped, or items alone."""
@@ -97,22 +93,6 @@ class Evidence:
     """A result, and a few rows that show what it speaks of: what findings are made from."""
 
     result: Result
-    rows: tuple[Origin, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something to know before training: what, in one sentence with its number, and what to do about it.
-
-    `stop` is for what spoils a result or cannot be trained on, `warn` for what probably hurts, `note` for
-    what is good to know. `rows` are a few to look at.
-    """
-
-    name: str
-    severity: Severity
-    title: str
-    detail: str = ""
-    do: str = ""
     rows: tuple[Origin, ...] = ()
 
 

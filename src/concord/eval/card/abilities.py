@@ -13,13 +13,13 @@ from math import fsum
 from statistics import fmean
 from typing import TypeAlias, cast
 
-from concord.eval.calibration import calibration_results
 from concord.eval.card.asked import Asking, Measured, about_set, not_asked, shared, texts
-from concord.eval.choices import Choice, Chosen, choose
-from concord.eval.honesty import accepted_in
-from concord.eval.rows import rate_result
-from concord.eval.statistics import Labels, mean_result, ratio_result, share_result
-from concord.eval.winrate import Judged, judge_both, win_rate_results
+from concord.eval.card.common import NO_JUDGE
+from concord.eval.conduct.calibration import calibration_results
+from concord.eval.conduct.honesty import accepted_in
+from concord.eval.order.winrate import Judged, judge_both, win_rate_results
+from concord.eval.reckoning import Labels, mean_result, rate_result, ratio_result, share_result
+from concord.eval.replies import Choice, Chosen, choose
 from concord.feedback import Instructions, Numeric, Pair, PairJudge
 from concord.types import (
     Challenge,
@@ -211,9 +211,6 @@ def _followed(score: Score | None, family: str) -> tuple[float, int] | None:
     return fsum(held), len(held)
 
 
-_NO_JUDGE = "nobody judges replies; give judge=..., a feedback, or a judge of pairs and a base"
-
-
 def dialogues(items: Sequence[Item], asking: Asking) -> Measured:
     """Questions with further turns, in `turns`, as MT-bench has them; each reply is judged in its place.
 
@@ -221,7 +218,7 @@ def dialogues(items: Sequence[Item], asking: Asking) -> Measured:
     """
     match asking.judge:
         case None:
-            return not_asked("judged", _NO_JUDGE)
+            return not_asked("judged", NO_JUDGE)
         case PairJudge() as judge:
             return _won(items, asking, judge)
         case judge:
@@ -231,7 +228,7 @@ def dialogues(items: Sequence[Item], asking: Asking) -> Measured:
 def _won(items: Sequence[Item], asking: Asking, judge: PairJudge) -> Measured:
     """Whole dialogues against those of the base."""
     if asking.base is None:
-        return not_asked("judged", "a judge of pairs has nothing to compare with; give base=...")
+        return not_asked("judged", "a judge of pairs has nothing to compare with; give a base")
     ours, theirs = _held(items, asking), _held(items, replace(asking, policy=asking.base))
     pairs = [_pair(item, *both) for item, *both in zip(items, ours, theirs, strict=True)]
     judged = iter(judge_both([pair for pair in pairs if pair is not None], judge))

@@ -12,9 +12,8 @@ from math import fsum, isfinite
 from typing import TypeAlias
 
 from concord.eval.card.common import missing
-from concord.eval.refusal import PHRASES, Detector
-from concord.eval.rows import described
-from concord.eval.statistics import About, Labels
+from concord.eval.reckoning import About, Labels, described
+from concord.eval.replies import PHRASES, Detector
 from concord.feedback import Pair, PairJudge, Verdict
 from concord.types import (
     Ask,

@@ -1,14 +1,25 @@
-"""What the sections of a card share: how results say where they belong, and what could not be measured."""
+"""What the sections of a card share: how results say where they belong, and what could not be measured.
+
+A reason speaks of things (a base, a judge, data), and not of arguments or flags, since who reads it may have
+scored in Python or by `concord score`. In Python the parameters are called so; the command says itself which
+of its flags it was not given.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from concord.types import Challenge, Result
 
-__all__ = ["NO_BASE", "missing", "placed"]
+__all__ = ["NO_BASE", "NO_FEEDBACK", "NO_JUDGE", "NO_SCORE", "missing", "placed"]
 
 NO_BASE = "no base was given to compare with; name the model that this one was made from"
 """Why nothing is said of what changed."""
+NO_FEEDBACK = "nothing scores replies; give a feedback: a reward model, say, or a verifier"
+"""Why nothing is said of rewards."""
+NO_JUDGE = "nobody judges replies; give a judge, or a feedback in its place"
+"""Why nothing is said of who prefers which reply."""
+NO_SCORE = "the policy does not say how likely given replies are; take local weights, or an echoing endpoint"
+"""Why nothing is said of likelihoods."""
 
 
 def missing(

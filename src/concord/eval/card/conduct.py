@@ -13,16 +13,15 @@ from dataclasses import replace
 from math import exp
 from typing import cast
 
-from concord.eval.bias import BiasAnswer, bbq_question, bias_results
 from concord.eval.card.asked import Asking, Measured, about_set, not_asked, shared, texts
-from concord.eval.card.common import missing
+from concord.eval.card.common import NO_SCORE, missing
 from concord.eval.card.rows import GENDERS
-from concord.eval.choices import Choice, choose
-from concord.eval.refusal import Detector, Refusal, agreement_with, refusal_results
-from concord.eval.rows import rate_result
-from concord.eval.statistics import difference_result, mean_result, ratio_result, share_result
-from concord.eval.toxicity import toxicity_results, toxicity_scores
-from concord.eval.truthfulness import ChoiceScores, choice_scores, truthfulness_results
+from concord.eval.conduct.bias import BiasAnswer, bbq_question, bias_results
+from concord.eval.conduct.refusal import refusal_results
+from concord.eval.conduct.toxicity import toxicity_results, toxicity_scores
+from concord.eval.conduct.truthfulness import ChoiceScores, choice_scores, truthfulness_results
+from concord.eval.reckoning import difference_result, mean_result, rate_result, ratio_result, share_result
+from concord.eval.replies import Choice, Detector, Refusal, agreement_with, choose
 from concord.rouge import rouge_l
 from concord.types import Ask, Challenge, Item, Reply, Result, Sampling
 
@@ -102,8 +101,7 @@ def pronouns(items: Sequence[Item], asking: Asking) -> Measured:
     `said` is how a sentence goes on behind its prompt, a text for each of `genders`.
     """
     if not asking.scores:
-        why = "the policy does not say how likely a text is; give one with log-probabilities (SCORE)"
-        return not_asked("pronoun_gap", why, unit="sentences")
+        return not_asked("pronoun_gap", NO_SCORE, unit="sentences")
     sums = asking.sums([item.prompt for item in items], [texts(item, "said") for item in items])
     by: dict[str, list[float | None]] = {}
     for gender in GENDERS:
@@ -138,7 +136,7 @@ def pronouns(items: Sequence[Item], asking: Asking) -> Measured:
 def toxicity(items: Sequence[Item], asking: Asking) -> Measured:
     """Beginnings of texts that are gone on with, as in RealToxicityPrompts; `toxic` says if one is itself."""
     if asking.toxicity is None:
-        why = "nothing scores toxicity; give toxicity=..., a feedback that scores replies in 0 to 1"
+        why = "nothing scores toxicity; in Python, `OwnSettings` takes a feedback that does, in 0 to 1"
         return not_asked("expected_maximum_toxicity", why)
     draws = asking.settings.draws
     sampling = Sampling(top_p=0.9, max_tokens=20, seed=asking.settings.seed)
@@ -175,9 +173,8 @@ def truth(items: Sequence[Item], asking: Asking) -> Measured:
         rate_result("nearer_to_truth", near, clusters=clusters, seed=seed, **about_set(how, higher=True))
     ]
     if not asking.scores:
-        why = "the policy does not say how likely given replies are; give one with log-probabilities (SCORE)"
         names = ("truthful_mc1", "truthful_mc2", "truthful_mc3")
-        found += [missing(name, Challenge.EFFICACY, why, unit="questions") for name in names]
+        found += [missing(name, Challenge.EFFICACY, NO_SCORE, unit="questions") for name in names]
         return Measured(results=found, values=near, metric="nearer to truth", higher=True, clusters=clusters)
     given = [[*right, *wrong] for right, wrong in zip(true, false, strict=True)]
     scores: list[ChoiceScores | None] = []

@@ -15,16 +15,15 @@ from dataclasses import dataclass, replace
 from math import comb
 from statistics import fmean
 
-from concord.data.auditing.findings import Rule
 from concord.eval.card.common import placed
 from concord.eval.card.drawing import Drawn
 from concord.eval.card.gaming import caved, honest_types, refused
 from concord.eval.card.order import standing
 from concord.eval.card.proxy import Gamed
-from concord.eval.honesty import honesty_results, sycophancy_results
-from concord.eval.refusal import refusal_results
-from concord.eval.rows import complete_result, described, left_out
-from concord.eval.statistics import ratio_result
+from concord.eval.conduct.honesty import honesty_results, sycophancy_results
+from concord.eval.conduct.refusal import refusal_results
+from concord.eval.reckoning import complete_result, described, left_out, ratio_result
+from concord.findings import Rule
 from concord.types import Challenge, Result, Scorecard
 
 __all__ = ["DIAGNOSTIC", "RULES", "diagnoses", "lit"]

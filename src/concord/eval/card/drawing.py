@@ -16,8 +16,7 @@ from statistics import fmean
 from typing import Literal, TypeAlias
 
 from concord.eval.card.records import CardSettings, Tell
-from concord.eval.resampling import FEWEST
-from concord.eval.statistics import Labels
+from concord.eval.reckoning import FEWEST, Labels
 from concord.types import Ask, Capability, Item, Policy, Ratings, Reply, Sampling, Unanswered, as_turns
 from concord.worlds.harbour import (
     Asked,

@@ -15,9 +15,7 @@ from statistics import fmean
 from concord.eval.card.common import NO_BASE, missing
 from concord.eval.card.drawing import Drawn, Kind, Said, means, part_of, whether
 from concord.eval.card.order import Read, order
-from concord.eval.rows import complete_result, described
-from concord.eval.statistics import difference_result, mean_result
-from concord.eval.winrate import outcome_result
+from concord.eval.reckoning import complete_result, described, difference_result, mean_result, outcome_result
 from concord.types import Challenge, Result
 from concord.worlds.harbour import FAMILIES, PARTS, Stance
 from concord.worlds.harbour.people import PEOPLE

@@ -12,13 +12,12 @@ from typing import Any
 
 from concord.eval.card.common import missing
 from concord.eval.card.drawing import Drawn
-from concord.eval.rows import described
-from concord.eval.statistics import mean_result
+from concord.eval.reckoning import described, mean_result
 from concord.types import Challenge, Ledger, Policy, Reply, Result, Usage
 
 __all__ = ["asked", "efficiency", "weights"]
 
-_UNLOGGED = "only whoever made the model knows; give the ledger of its run"
+_UNLOGGED = "only whoever made the model knows; give its run, or the ledger of that"
 
 
 def weights(policy: Policy) -> int | None:

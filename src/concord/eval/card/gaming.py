@@ -11,16 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from concord.eval.asking import scored
-from concord.eval.calibration import calibration_results
 from concord.eval.card.common import NO_BASE, missing, placed
 from concord.eval.card.drawing import Drawn, Said, look_of, means, whether
-from concord.eval.gaming import Scored, best_of_n_results
-from concord.eval.honesty import ReplyType, honesty_results, sycophancy_results
-from concord.eval.refusal import Refusal, refusal_results
-from concord.eval.rows import described, rate_result
-from concord.eval.statistics import Labels, difference_result, mean_result
-from concord.eval.texts import text_results
+from concord.eval.conduct.calibration import calibration_results
+from concord.eval.conduct.honesty import ReplyType, honesty_results, sycophancy_results
+from concord.eval.conduct.refusal import refusal_results
+from concord.eval.costs.gaming import Scored, best_of_n_results
+from concord.eval.reckoning import Labels, described, difference_result, mean_result, rate_result
+from concord.eval.replies import Refusal, scored, text_results
 from concord.types import Challenge, Feedback, Result, as_turns
 from concord.worlds.harbour import Stance, town_of
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from concord.eval.card.common import NO_BASE, missing, placed
 from concord.eval.card.drawing import KINDS, Drawn, Kind, Said
-from concord.eval.generalisation import consistency_results, gap_results, robustness_results
+from concord.eval.costs.generalisation import consistency_results, gap_results, robustness_results
 from concord.types import Challenge, Result
 
 __all__ = ["generalised"]

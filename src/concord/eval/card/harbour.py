@@ -34,7 +34,7 @@ from concord.eval.card.order import read
 from concord.eval.card.oversight import overseen, taxed
 from concord.eval.card.proxy import Careless, gamed
 from concord.eval.card.records import CardPrompt, CardRecord, CardSettings, Tell
-from concord.eval.texts import words
+from concord.eval.replies import words
 from concord.store import key
 from concord.types import Feedback, JudgeRecord, Ledger, Policy, Result, Scorecard, Unanswered
 from concord.worlds.harbour import PARTS, Gold, Stance

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from concord.eval.card.common import missing
 from concord.eval.card.drawing import Drawn
 from concord.eval.card.order import NO_BASE_SCORE, Read
-from concord.eval.discretion import discretion_results
-from concord.eval.rows import described, left_out
-from concord.eval.statistics import Labels
+from concord.eval.conduct.discretion import discretion_results
+from concord.eval.reckoning import Labels, described, left_out
 from concord.types import Challenge, Result
 from concord.worlds.harbour import PARTS, Worth, features, worth
 

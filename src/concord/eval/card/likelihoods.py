@@ -17,11 +17,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from concord.eval.calibration import auroc
-from concord.eval.misalignment import longer_side
-from concord.eval.rows import complete_result, described
-from concord.eval.statistics import Labels, difference_result, ratio_result
-from concord.eval.winrate import outcome_result
+from concord.eval.conduct.calibration import auroc
+from concord.eval.order.misalignment import longer_side
+from concord.eval.reckoning import (
+    Labels,
+    complete_result,
+    described,
+    difference_result,
+    outcome_result,
+    ratio_result,
+)
 from concord.types import Ask, Challenge, Item, Label, Policy, Preference, Reply, Result, Shown, Unanswered
 
 __all__ = [

@@ -10,19 +10,24 @@ Frequencies are read of every policy, so that an endpoint and local weights can 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from concord.eval.card.common import missing
+from concord.eval.card.common import NO_SCORE, missing
 from concord.eval.card.drawing import Drawn
-from concord.eval.statistics import mean_result
-from concord.eval.utility import Reading, frequency_reading, logp_reading, misalignment_results, ratio_reading
+from concord.eval.order.utility import (
+    Reading,
+    frequency_reading,
+    logp_reading,
+    misalignment_results,
+    ratio_reading,
+)
+from concord.eval.reckoning import mean_result
 from concord.types import Ask, Capability, Challenge, Item, Ratings, Reply, Result, Unanswered
 from concord.worlds.harbour import Asked, stance
 
-__all__ = ["NO_BASE_SCORE", "NO_SCORE", "Read", "order", "read", "standing"]
+__all__ = ["NO_BASE_SCORE", "Read", "order", "read", "standing"]
 
 _KEPT = ("misalignment", "misalignment_squared", "order_violation", "concordance", "outside_pool")
 # Without a scale fitted, L of a log-probability is in nats and says nothing.
 
-NO_SCORE = "this needs the log-probabilities of given replies; measure a policy with local weights"
 NO_BASE_SCORE = (
     "this needs the log-probabilities of given replies, by the policy and by a base that is another model;"
     " give both"

@@ -12,12 +12,10 @@ from dataclasses import replace
 from concord.eval.card.common import NO_BASE, missing, placed
 from concord.eval.card.drawing import Drawn, Said, means, part_of
 from concord.eval.card.order import NO_BASE_SCORE
-from concord.eval.divergence import kl_results
-from concord.eval.generalisation import gap_results
-from concord.eval.rows import described
-from concord.eval.statistics import Labels, mean_result
-from concord.eval.tax import tax_results
-from concord.eval.winrate import outcome_result
+from concord.eval.costs.divergence import kl_results
+from concord.eval.costs.generalisation import gap_results
+from concord.eval.costs.tax import tax_results
+from concord.eval.reckoning import Labels, described, mean_result, outcome_result
 from concord.types import Ask, Capability, Challenge, Reply, Result
 from concord.worlds.harbour.people import steps_of
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from concord.errors import NOTHING, InputError, Said, explain
 from concord.eval.card.asked import Asking, Compared, Measured, Metered, Rated, SetSettings
-from concord.eval.card.common import missing, placed
+from concord.eval.card.common import NO_SCORE, missing, placed
 from concord.eval.card.efficiency import weights
 from concord.eval.card.leaves import covered
 from concord.eval.card.likelihoods import (
@@ -38,10 +38,9 @@ from concord.eval.card.replied import (
     won,
 )
 from concord.eval.card.sets import EvalSet, left_out, measure_set, read_sets, sampled
-from concord.eval.divergence import kl_to_start
-from concord.eval.rows import described
-from concord.eval.statistics import Labels, difference_result, mean_result
-from concord.eval.tax import tax_results
+from concord.eval.costs.divergence import kl_to_start
+from concord.eval.costs.tax import tax_results
+from concord.eval.reckoning import Labels, described, difference_result, mean_result
 from concord.eval.trust import judge_record, judge_trust
 from concord.feedback import PairJudge
 from concord.formats import DataLike, OnBadRow, Reading, open_items
@@ -345,8 +344,7 @@ def _likely(items: Sequence[Item], own: _Own) -> list[Result]:
     ]
     present = [one for one in kinds if any(isinstance(item.utilities, one[1]) for item in items)]
     if not own.weighs:
-        why = "the policy does not say how likely replies are; give local weights, or an endpoint that echoes"
-        return [missing(name, Challenge.EFFICACY, why, higher=higher) for name, _, _, higher in present]
+        return [missing(name, Challenge.EFFICACY, NO_SCORE, higher=higher) for name, _, _, higher in present]
     given = [item for item in items if isinstance(item.utilities, Preference | Shown | Label)]
     weighed = likelihoods(given, own.policy, base=own.before, seed=own.settings.seed)
     found = [result for _, _, measure, _ in present for result in measure(weighed)]
@@ -377,7 +375,7 @@ def _trust(items: Sequence[Item], own: _Own) -> None:
 def _moved(found: Replied, own: _Own) -> list[Result]:
     """How far the policy has moved from its base, in nats."""
     if own.before is None or not own.weighs:
-        why = "KL needs a base, and log-probabilities of both; give base=..., and local weights"
+        why = "KL needs a base, and log-probabilities of both; give a base, and local weights of both"
         return [missing("kl_per_reply", Challenge.TAX, why, unit="replies")]
     settings, prompts = own.settings, [item.prompt for item in found.items]
     measured = kl_to_start(
@@ -406,17 +404,17 @@ def _spent(taxed: int, found: Replied | None, own: _Own) -> list[Result]:
     why = "what the training took is not known here; look at the report of its run"
     results += [missing(name, Challenge.EFFICIENCY, why) for name in ("labels", "training_flops")]
     if not taxed:
-        why = "no ability was tested before and after; give base=... and sets such as MMLU, GSM8K or IFEval"
+        why = "no ability was tested before and after; give a base, and sets such as MMLU, GSM8K or IFEval"
         results.append(missing("tax", Challenge.TAX, why, unit="items", higher=False))
     return results
 
 
 _ELSE = {
-    Challenge.EFFICACY: "nothing says what people want of replies; give data=..., judge=... or test sets",
-    Challenge.GENERALISATION: "nothing is known of domains; give data=... with a column for them",
+    Challenge.EFFICACY: "nothing says what people want of replies; give data with a judge, or test sets",
+    Challenge.GENERALISATION: "nothing is known of domains; give data with a column that tells them",
     Challenge.INTERPRETABILITY: "give comparisons as data with a base, or a feedback, to see what is valued",
     Challenge.OVERSIGHT: "give a judge or feedback, and comparisons by people, to see who can be relied on",
-    Challenge.GAMING: "give data=..., a feedback as proxy, and a judge that scores, to see where they part",
+    Challenge.GAMING: "give data, a feedback as proxy, and a judge that scores, to see where they part",
 }
 
 

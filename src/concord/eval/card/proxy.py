@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from random import Random
 
 from concord.errors import InputError
-from concord.eval.asking import scored
 from concord.eval.card.drawing import Drawn
+from concord.eval.replies import scored
 from concord.store import key
 from concord.types import Feedback, Rate, Ratings, Score, Turns, Unscored, as_turns
 from concord.worlds.harbour import Act, Asked, parse, speak, worth, write

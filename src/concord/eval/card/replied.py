@@ -8,16 +8,16 @@ spread, overfitted, texts     on other domains; where a proxy is pushed; what re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from concord.eval.asking import scored
-from concord.eval.card.common import missing, placed
+from concord.eval.card.common import NO_FEEDBACK, NO_JUDGE, missing, placed
 from concord.eval.card.likelihoods import explained
-from concord.eval.gaming import proxy_against_gold
-from concord.eval.generalisation import gap_results, robustness_results
-from concord.eval.length_control import gap_warning, length_control_results
-from concord.eval.rows import complete_result, described
-from concord.eval.similarity import reward_results, similarity_results
-from concord.eval.texts import text_results
-from concord.eval.winrate import Judged, judge_both, win_rate_results
+from concord.eval.costs.gaming import proxy_against_gold
+from concord.eval.costs.generalisation import gap_results, robustness_results
+from concord.eval.order.length_control import gap_warning, length_control_results
+from concord.eval.order.reward import reward_results
+from concord.eval.order.winrate import Judged, judge_both, win_rate_results
+from concord.eval.reckoning import complete_result, described
+from concord.eval.replies import preferred, scored, text_results
+from concord.eval.replies.similarity import similarity_results
 from concord.feedback import Pair, PairJudge
 from concord.types import (
     Ask,
@@ -25,11 +25,9 @@ from concord.types import (
     Feedback,
     Item,
     Policy,
-    Preference,
     Reply,
     Result,
     Sampling,
-    Shown,
     Turns,
     Unanswered,
 )
@@ -43,12 +41,8 @@ __all__ = [
     "similar",
     "spread",
     "texts",
-    "wanted",
     "won",
 ]
-
-_NO_FEEDBACK = "nothing scores replies; give feedback=..., a reward model or a verifier"
-_NO_JUDGE = "nobody judges replies; give judge=... or feedback=..."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +78,6 @@ def replied(
     return Replied(items=kept, ours=ours, theirs=theirs, seed=seed)
 
 
-def wanted(item: Item) -> tuple[Turns, Turns | None] | None:
-    """The reply that people show or prefer, and the one that they do not; None where there is no such."""
-    match item.utilities, item.replies:
-        case Shown(), (only,):
-            return only, None
-        case Preference(first), (one, other) if first != 0.5:
-            return (one, other) if first > 0.5 else (other, one)
-        case _:
-            return None
-
-
 def _turns(reply: Reply | Unanswered) -> Turns | None:
     return (reply.message,) if isinstance(reply, Reply) else None
 
@@ -108,7 +91,7 @@ def _text(turns: Turns) -> str:
 
 def similar(found: Replied) -> list[Result]:
     """How near replies are to those that people wrote or preferred; beside a base, how near its are."""
-    rows = [(at, both) for at, item in enumerate(found.items) if (both := wanted(item)) is not None]
+    rows = [(at, both) for at, item in enumerate(found.items) if (both := preferred(item)) is not None]
     if not rows:
         why = "the data show no reply that is good; give demonstrations or comparisons"
         return [missing("rouge_l", Challenge.EFFICACY, why, unit="replies", higher=True)]
@@ -132,8 +115,8 @@ def similar(found: Replied) -> list[Result]:
 def rewarded(found: Replied, feedback: Feedback | None) -> list[Result]:
     """What a feedback makes of replies, of references, and of the base's replies."""
     if feedback is None:
-        return [missing("reward", Challenge.EFFICACY, _NO_FEEDBACK, unit="replies", higher=True)]
-    good = [wanted(item) for item in found.items]
+        return [missing("reward", Challenge.EFFICACY, NO_FEEDBACK, unit="replies", higher=True)]
+    good = [preferred(item) for item in found.items]
     rows = scored(feedback, found.items, [() if one is None else (one[0],) for one in good])
     before = None if found.theirs is None else [(one,) for one in found.scores(feedback, base=True)]
     return reward_results(
@@ -150,11 +133,7 @@ def won(found: Replied, judge: Feedback | PairJudge | None, feedback: Feedback |
     by = judge or feedback
     others = _others(found)
     if by is None or not any(others):
-        why = (
-            _NO_JUDGE
-            if by is None
-            else "there is nothing to win against; give base=..., or preferred replies"
-        )
+        why = NO_JUDGE if by is None else "there is nothing to win against; give a base, or preferred replies"
         return [missing("win_rate", Challenge.EFFICACY, why, unit="pairs", higher=True)]
     pairs = [
         None if (mine := _turns(one)) is None or other is None else Pair(item.prompt, mine, other, item.meta)
@@ -179,7 +158,7 @@ def _others(found: Replied) -> list[Turns | None]:
     """What the policy's replies are held against."""
     if found.theirs is not None:
         return [_turns(one) for one in found.theirs]
-    return [None if (both := wanted(item)) is None else both[0] for item in found.items]
+    return [None if (both := preferred(item)) is None else both[0] for item in found.items]
 
 
 def length_warning(results: Sequence[Result]) -> str:
@@ -197,9 +176,12 @@ def spread(found: Replied, feedback: Feedback | None, *, domain: str, inside: st
     """The reward on each domain, and how much lower it is outside of what was learned from."""
     why = ""
     if feedback is None:
-        why = _NO_FEEDBACK
+        why = NO_FEEDBACK
     elif not domain or not inside:
-        why = "it is not known which data are like those learned from; name the column domain=, and inside="
+        why = (
+            "it is not known which data are like those learned from; in Python, `OwnSettings` takes the"
+            " column that tells domains, and the domain that was learned from"
+        )
     labels = [str(item.meta.get(domain, "")) for item in found.items]
     if not why and (inside not in labels or len(set(labels)) < 2):
         held = ", ".join(sorted(set(labels))[:9])
@@ -232,7 +214,7 @@ def overfitted(
 ) -> list[Result]:
     """The best of n by the feedback, valued by the judge, as n grows: does more of one bring the other?"""
     if proxy is None or gold is None or isinstance(gold, PairJudge):
-        why = "a proxy and what is meant by it are both needed; give feedback=... and a judge=... that scores"
+        why = "a proxy and what is meant by it are both needed; give a feedback, and a judge that scores"
         return [missing("gold_reward", Challenge.GAMING, why, unit="prompts")]
     seed = sampling.seed or 0
     return proxy_against_gold(
@@ -248,7 +230,7 @@ def texts(found: Replied, feedback: Feedback | None) -> list[Result]:
         results += placed(theirs, Challenge.TAX, at={"of": "base"})
     if feedback is None:
         name = "reward_explained_by_length"
-        return [*results, missing(name, Challenge.INTERPRETABILITY, _NO_FEEDBACK, unit="replies")]
+        return [*results, missing(name, Challenge.INTERPRETABILITY, NO_FEEDBACK, unit="replies")]
     rows = [
         None if score is None or not isinstance(one, Reply) else (score, float(len(one.text)))
         for score, one in zip(found.scores(feedback), found.ours, strict=True)

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Any, cast
 
 from concord.errors import InputError, RowError, explain
-from concord.eval.bias import bbq_question
+from concord.eval.conduct.bias import bbq_question
 from concord.feedback import read_number
 from concord.messages import is_number
 from concord.types import JSON, Item, Message, Origin, Prompt, as_prompt, as_turns

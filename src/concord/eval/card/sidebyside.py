@@ -15,11 +15,15 @@ from concord.eval.card.drawing import KINDS, Kind
 from concord.eval.card.efficacy import HEADLINE
 from concord.eval.card.oversight import CAPABILITIES
 from concord.eval.card.records import CardRecord
-from concord.eval.comparing import Standings, simultaneous
-from concord.eval.resampling import FEWEST
-from concord.eval.rows import described
-from concord.eval.statistics import Labels, difference_result
-from concord.eval.winrate import outcome_result
+from concord.eval.reckoning import (
+    FEWEST,
+    Labels,
+    Standings,
+    described,
+    difference_result,
+    outcome_result,
+    simultaneous,
+)
 from concord.types import Challenge, Result
 from concord.worlds.harbour import FAMILIES, PARTS
 

@@ -12,7 +12,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from concord.data.auditing.estimates import Estimate, clustered_mean, share_of_sums
+from concord.estimates import Estimate, clustered_mean, share_of_sums
 from concord.results import Result
 from concord.train.loop import Batch, Counted, Done, Term, metrics_of
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from concord.data import row_at
-from concord.data.auditing.estimates import t_quantile
 from concord.data.shards import Lengths
 from concord.errors import NOTHING, InputError, explain
+from concord.estimates import t_quantile
 from concord.results import Interval
 from concord.train.forecasting.memory import Memory
 from concord.train.loop import Extent, Plan, plan_rows, plan_step, row_cost

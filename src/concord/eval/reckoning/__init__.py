@@ -1,0 +1,64 @@
+"""What all measurements reckon with: numbers and labels in, `Result`s with intervals out.
+
+    mean_result("gold_utility", values, clusters=(templates,), unit="prompts", how="...")
+
+A value that is None could not be measured: it is left out and counted as a failure. Labels say which values
+are drawn together, by a factor each. Nothing here asks a policy or a feedback.
+"""
+
+from concord.eval.reckoning.comparing import Standings, simultaneous
+from concord.eval.reckoning.draws import best_of_n_kl_bound, best_of_n_mean, success_in
+from concord.eval.reckoning.resampling import FEWEST, Design, Floats, between, measured
+from concord.eval.reckoning.rows import (
+    check_alike,
+    check_numbers,
+    complete_result,
+    described,
+    left_out,
+    outcome_result,
+    rate_result,
+    share_among,
+    within,
+)
+from concord.eval.reckoning.statistics import (
+    LEVEL,
+    About,
+    Labels,
+    difference_result,
+    half_width,
+    mean_result,
+    ratio_result,
+    share_result,
+    without_interval,
+)
+
+__all__ = [
+    "FEWEST",
+    "LEVEL",
+    "About",
+    "Design",
+    "Floats",
+    "Labels",
+    "Standings",
+    "best_of_n_kl_bound",
+    "best_of_n_mean",
+    "between",
+    "check_alike",
+    "check_numbers",
+    "complete_result",
+    "described",
+    "difference_result",
+    "half_width",
+    "left_out",
+    "mean_result",
+    "measured",
+    "outcome_result",
+    "rate_result",
+    "ratio_result",
+    "share_among",
+    "share_result",
+    "simultaneous",
+    "success_in",
+    "within",
+    "without_interval",
+]
