@@ -218,7 +218,7 @@ def test_facts_say_what_was_scored_by_whom_and_at_which_cost() -> None:
         "held against": "b",
         "method": "dpo",
         "judged by": "j" * 24,
-        "replies": 12,
+        "requests": 12,
         "tokens written": 345,
         "seconds": 6,
         "seed": 1,

@@ -100,7 +100,8 @@ class Row:
         """What the values rest on: 120 prompts, or 118 to 120 prompts."""
         counts = [one.n for one in self.results if one is not None and one.n]
         ends = dict.fromkeys((min(counts), max(counts))) if counts else ()
-        return f"{' to '.join(f'{one:,}' for one in ends)} {self.first.unit}".strip()
+        unit = self.first.unit.removesuffix("s") if list(ends) == [1] else self.first.unit
+        return f"{' to '.join(f'{one:,}' for one in ends)} {unit}".strip()
 
     @property
     def how(self) -> str:

@@ -122,7 +122,7 @@ def _known(card: Scorecard) -> Iterator[tuple[str, Cell]]:
         "method": card.method,
         "data": ", ".join(card.data),
         "judged by": ", ".join(judge.id[:_DIGITS] for judge in card.judges),
-        "replies": usage.calls or None,
+        "requests": usage.calls or None,
         "tokens written": usage.new_tokens or None,
         "cost": usage.cost or None,
         "seconds": round(usage.seconds) or None,

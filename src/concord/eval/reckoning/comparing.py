@@ -67,9 +67,9 @@ def simultaneous(
 
     theta_i - max_(j != i) theta_j in [min_j L_ij, min_j U_ij], where theta_i - theta_j in [L_ij, U_ij]
 
-    The quantile of the largest |t*| of all pairs makes all intervals hold at once, in 95 of 100 experiments,
-    and with them those to the best, whichever that is (multiple comparisons with the best, Hsu 1984). A
-    place at which one of them has no score is a failure.
+    Quantiles of |t*| that all pairs keep to at once make all intervals hold in 95 of 100 experiments, and
+    with them those to the best, whichever that is (multiple comparisons with the best, Hsu 1984). A place at
+    which one of them has no score is a failure.
     """
     if len(scores) < 2:
         wrong, found = "there is nothing to compare with", Said(f"scores of {len(scores)}")

@@ -211,29 +211,41 @@ def _per_cluster(within: _Whole, off: Floats, size: Floats) -> tuple[Floats, Flo
 
 def reach(
     design: Design, off: Floats, size: Floats, error: Floats, *, level: float, seed: int
-) -> tuple[float, str]:
-    """How many standard errors the intervals go to each side, all columns at once, and how that was found.
+) -> tuple[Floats, str]:
+    """How many standard errors each column's interval goes to each side, all at once, and how that was found.
 
-    The quantile of max |t*|, t* = (theta* - theta) / error*, over resamples: symmetric bootstrap-t (Hall
-    1988). Clusters of crossed factors are drawn for each factor by itself, and weights multiplied (Owen
-    2007); that scatters theta* more than theta, up to threefold in variance, but error* with it, so that t*
-    is right. Student's t, shared out over the columns (Sidak), takes its place below FEWEST effective
-    clusters, where there are too many to draw, and where the quantile is lost among resamples with next to
-    no spread, as with values that are nearly all equal.
+    Quantiles of |t*|, t* = (theta* - theta) / error*, over resamples: symmetric bootstrap-t (Hall 1988). The
+    same quantile of each column, so high that all hold at once in a share `level` of resamples (balanced,
+    Beran 1988): a column that hardly ever varies, and then much, does not widen the others.
+
+    Clusters of crossed factors are drawn for each factor by itself, and weights multiplied (Owen 2007); that
+    scatters theta* more than theta, up to threefold in variance, but error* with it, so that t* is right.
+    Student's t, shared out over the columns (Sidak), takes its place below FEWEST effective clusters, where
+    there are too many to draw, and where the quantile is lost among resamples with next to no spread, as
+    with values that are nearly all equal.
     """
-    live = error > 0
+    live, times = error > 0, np.zeros(len(error))
     off, error = off[:, live], error[live]
     freedom = design.freedom(size)
     drawable = max(design.counts) <= _MANY and prod(design.counts) * len(error) <= _LARGEST
     if drawable and freedom + 1 >= FEWEST:
-        largest = np.sort(_largest(design, off, size, error, seed=seed))
-        if isfinite(quantile := float(largest[int(level * RESAMPLES)])):
-            return quantile, f"symmetric bootstrap-t, {RESAMPLES:,} resamples of {design.words}"
-    return t_quantile(level ** (1 / len(error)), freedom), f"Student's t over {design.words}"
+        drawn = _resampled(design, off, size, error, seed=seed)
+        order = np.sort(drawn, axis=1)
+        # How far up in its own column each value stands, of equals the highest; and where it stands most so.
+        ranks = np.empty(drawn.shape, dtype=np.int64)
+        for at, column in enumerate(order):
+            ranks[at] = np.searchsorted(column, drawn[at], side="right")
+        joint = int(np.sort(ranks.max(axis=0))[int(level * RESAMPLES)])
+        found = order[:, joint - 1]
+        if np.isfinite(found).all():
+            times[live] = found
+            return times, f"symmetric bootstrap-t, {RESAMPLES:,} resamples of {design.words}"
+    times[live] = t_quantile(level ** (1 / len(error)), freedom)
+    return times, f"Student's t over {design.words}"
 
 
-def _largest(design: Design, off: Floats, size: Floats, error: Floats, *, seed: int) -> Floats:
-    """The largest |t*| of each resample, infinite where one of the columns has lost its spread."""
+def _resampled(design: Design, off: Floats, size: Floats, error: Floats, *, seed: int) -> Floats:
+    """|t*| of each column in each resample, infinite where it has lost its spread."""
     factors = tuple(_ordered(factor, off, size) for factor in design.factors)
     counts, last = design.counts, off.shape[1]
     table = np.zeros((*counts, last + 1))
@@ -241,12 +253,12 @@ def _largest(design: Design, off: Floats, size: Floats, error: Floats, *, seed: 
     a, b = table[..., :last], table[..., last:]
     squares = np.concatenate((table, a * a, a * b, b * b), axis=-1)
     sets = [(chosen, int(design.within(chosen).max()) + 1) for chosen in design.sets()]
-    chance, found = _chance(seed), np.empty(RESAMPLES)
+    chance, found = _chance(seed), np.empty((last, RESAMPLES))
     block = max(1, _BLOCK // max(counts))
     for start in range(0, RESAMPLES, block):
         times = min(block, RESAMPLES - start)
         drawn = [_drawn(chance, count, times) for count in counts]
-        found[start : start + times] = _block(table, squares, drawn, sets, error)
+        found[:, start : start + times] = _block(table, squares, drawn, sets, error)
     return found
 
 
@@ -269,7 +281,7 @@ def _block(
             variances.append(count / (count - 1) * square)
         error_drawn = np.sqrt(combined([chosen for chosen, _ in sets], variances)) / b
         t = np.abs(moved) / error_drawn
-    return np.where(error_drawn > _LOST * error[:, None], t, np.inf).max(axis=0)
+    return np.where(error_drawn > _LOST * error[:, None], t, np.inf)
 
 
 def _apart(table: Floats, drawn: list[Floats], chosen: tuple[int, ...], moved: Floats) -> Floats:

@@ -236,7 +236,7 @@ def half_width(values: Floats, design: Design, *, at_once: int = 1, seed: int = 
     if not error[0]:
         return 0.0
     times, _ = reach(design, off, size, error, level=LEVEL ** (1 / at_once), seed=seed)
-    return times * float(error[0])
+    return float(times[0] * error[0])
 
 
 def without_interval(how: str, why: str) -> str:
@@ -259,7 +259,7 @@ def _ratio(above: Floats, below: Floats, design: Design, seed: int) -> tuple[flo
     if not isfinite(error[0]):
         return value, f"one of the {design.words} holds all that is divided by"
     times, how = reach(design, off, below, error, level=LEVEL, seed=seed)
-    half = times * float(error[0])
+    half = float(times[0] * error[0])
     return value, Interval(value - half, value + half, level=LEVEL, how=how)
 
 
