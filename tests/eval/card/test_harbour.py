@@ -306,6 +306,20 @@ def test_replies_that_do_not_come_are_failures_and_are_warned_of() -> None:
     assert any(warning.endswith(said) for warning in card.warnings)
 
 
+def test_draws_that_do_not_come_are_warned_of_where_others_do() -> None:
+    good = in_manner("good")
+
+    def script(ask: Ask) -> Sequence[str | Unanswered]:
+        said = [getattr(reply, "text", "") for reply in good.answer([ask])[0]]
+        return [*said[:-1], Unanswered("the line is busy")] if ask.n > 1 else said
+
+    card = score_harbour(Scripted(script, name="now and then"), settings=SETTINGS)
+    assert card.results[0].failures == 0
+    (warning,) = [one for one in card.warnings if "did not come" in one]
+    assert warning.endswith("replies did not come, the first because: the line is busy")
+    assert not any("did not come" in one for one in record("good").card.warnings)
+
+
 def test_who_never_replies_has_a_card_without_values() -> None:
     card = score_harbour(Scripted(Unanswered("nobody is there"), name="nobody"), settings=SETTINGS)
     assert card.results[0].value is None

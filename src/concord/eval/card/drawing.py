@@ -186,7 +186,10 @@ class Drawn:
 
 
 def means(rows: Sequence[Sequence[Said]], numbers: Sequence[int], of: Measure) -> list[float | None]:
-    """The mean of something over the draws at each of some places; None where no draw has it."""
+    """The mean of something over the draws at each of some places; None where no draw has it.
+
+    What did not come at a place is left out there: a card that lacks many replies warns of it.
+    """
     found: list[float | None] = []
     for number in numbers:
         values = [value for said in rows[number] if (value := of(said)) is not None]

@@ -174,6 +174,12 @@ def _warnings(results: Sequence[Result], trained_on: frozenset[str], drawn: Draw
         whole = headline.n + headline.failures
         why = next(one.reason for one in drawn.replies if isinstance(one, Unanswered))
         said.append(f"{headline.failures} of {whole} test requests have no reply, the first because: {why}")
+    else:
+        # A request with some of its draws is measured by these, so that only here their lack shows.
+        lost = [one.reason for one in drawn.replies if isinstance(one, Unanswered)]
+        if len(lost) > _FAILED * len(drawn.replies):
+            whole = len(drawn.replies)
+            said.append(f"{len(lost):,} of {whole:,} replies did not come, the first because: {lost[0]}")
     more = next(one for one in results if one.name == "over_refusal_gain")
     if more.value and more.interval is not None and more.interval.low > 0:
         said.append(f"{more.value:.1%} more of the harmless requests are refused than by the base.")

@@ -232,10 +232,11 @@ def reach(
         drawn = _resampled(design, off, size, error, seed=seed)
         order = np.sort(drawn, axis=1)
         # How far up in its own column each value stands, of equals the highest; and where it stands most so.
-        ranks = np.empty(drawn.shape, dtype=np.int64)
-        for at, column in enumerate(order):
-            ranks[at] = np.searchsorted(column, drawn[at], side="right")
-        joint = int(np.sort(ranks.max(axis=0))[int(level * RESAMPLES)])
+        highest, place = np.zeros(RESAMPLES, dtype=np.int64), np.empty(RESAMPLES, dtype=np.int64)
+        for column, values in zip(order, drawn, strict=True):
+            place[:] = np.searchsorted(column, values, side="right")
+            np.maximum(highest, place, out=highest)
+        joint = int(np.sort(highest)[int(level * RESAMPLES)])
         found = order[:, joint - 1]
         if np.isfinite(found).all():
             times[live] = found
