@@ -151,7 +151,7 @@ WORKLOADS = {
         Work("pairs-rows", count=80, family="stablelm"),
         Work("long-prompts", count=32, prompt=Sizes(800, 0, 800, 800), reply=Sizes(60, 0, 60, 60)),
         Work("ranked", kind="rankings", count=20, batch=2, replies=8),
-        Work("ranked-all-pairs", kind="rankings-all", count=12, batch=2, replies=8),
+        Work("ranked-all-pairs", kind="rankings-all", count=6, batch=1, replies=8),
         Work("sft", kind="demonstrations", count=80, replies=1),
         Work("reward-model", kind="rewards", count=80),
         Work("kto", kind="judged", count=80, replies=1),
