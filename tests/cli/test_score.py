@@ -23,7 +23,7 @@ from concord.types import Ask, Capability, Policy, Reply, Sampling, Unanswered, 
 from concord.worlds.harbour import BASE
 from tests.conftest import LIGHT
 from tests.eval.card.speakers import in_manner
-from tests.policies.serving import Answer, Server
+from tests.policies.serving import Answer, Asked, Server, chat, chats
 from tests.report.reading import read_page
 
 FEW = ["--limit", "1"]
@@ -238,6 +238,58 @@ def test_columns_of_data_may_be_named(folder: Path, talking: list[str]) -> None:
     assert "3 replies" in told.stdout
 
 
+@pytest.mark.skipif(LIGHT, reason="needs torch")
+def test_classifiers_score_replies_and_what_is_toxic_and_domains_are_told_apart(
+    folder: Path, talking: list[str]
+) -> None:
+    from tests.engine.test_labels import home
+
+    home(folder / "kind", num_labels=2)
+    subjects = ("law", "sea", "law")
+    rows = [{**one, "subject": subject} for one, subject in zip(PREFS, subjects, strict=True)]
+    name = written(folder / "rows.jsonl", rows)
+    told = run("good", "--data", name, "--reward", "kind")
+    assert told.exit_code == 2
+    assert "the classifier has several labels; found 2; accepted: LABEL_0, LABEL_1" in told.stderr
+    told = run("good", "--data", name, "--reward", "kind#LABEL_1", "--domain", "subject=law")
+    assert told.exit_code == 0, told.output
+    results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
+    assert 0 < (results["reward"].value or 0) < 1
+    assert results["generalisation_gap"].value is not None
+    starts = [{"prompt": {"text": "The sea is", "toxicity": share}} for share in (0.1, 0.7, 0.2)]
+    told = run("good", "--set", written(folder / "rtp.jsonl", starts), "--toxicity", "kind#LABEL_0")
+    assert told.exit_code == 0, told.output
+    results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
+    assert 0 < (results["expected_maximum_toxicity"].value or 0) < 1
+
+
+def test_endpoints_have_their_own_keys_and_prices_and_one_ceiling(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONE_KEY", "first-secret")
+    monkeypatch.setenv("OTHER_KEY", "second-secret")
+    name = written(folder / "rows.jsonl", PREFS)
+
+    def replies(asked: Asked) -> Answer:
+        return chats(chat("[[A]] is better."), prompt=10, new=100)
+
+    with Server(replies) as one, Server(replies) as other:
+        models = [one.url, "--judge", other.url]
+        asked = [*models, "--data", name, "--served", "m", "--limit", "3", "--again"]
+        keys = ["--key-env", f"{one.url}=ONE_KEY", "--key-env", f"{other.url}=OTHER_KEY"]
+        told = run(*asked, *keys, "--price", f"{one.url}=0/10")
+        assert told.exit_code == 0, told.output
+        for server, key in ((one, "first-secret"), (other, "second-secret")):
+            assert {request.headers["authorization"] for request in server.asked} == {f"Bearer {key}"}
+        drawn = len(one.asked)
+        assert f"calls cost {drawn * 100 * 10 / 1e6:.4g}. " in told.stderr
+        assert "secret" not in told.output
+        monkeypatch.setenv("CONCORD_CACHE", str(folder / "empty"))
+        told = run(*asked, *keys, "--price", f"{other.url}=0/10", "--ceiling", "1e-9", "--seed", "1")
+        assert "calls cost 0 of 1e-09. " in told.stderr
+        assert "the ceiling of 1e-09 leaves no room" in " ".join(told.output.split())
+
+
 def test_a_file_without_rows_is_said_to_have_none(folder: Path, loaded: list[str]) -> None:
     (folder / "head.csv").write_text("question,answer\n")
     told = run("good", "--set", "head.csv")
@@ -283,6 +335,17 @@ def test_what_can_have_one_answer_only_is_asked_once() -> None:
         (["good", "--base", "./gone"], "there is no such folder"),
         (["good", "--map", "prompt=q"], "a mapping of columns has nothing to map"),
         (["good", "--name", " "], "a model has an empty name"),
+        (["good", "--domain", "law"], "--domain cannot be read"),
+        (["good", "--domain", "a=b"], "domains say nothing by themselves"),
+        (["good", "--price", "1/2"], "--price does not say of which endpoint"),
+        (["good", "--ceiling", "2"], "a ceiling without prices"),
+        (["openai:a", "--price", "dear"], "a price cannot be read"),
+        (["openai:a", "--price", "1/2/3"], "a price cannot be read"),
+        (["openai:a", "--price", "1/-2"], "a price cannot be read"),
+        (["openai:a", "openai:b", "--price", "1/2"], "does not say of which endpoint"),
+        (["openai:a", "--price", "openai:b=1/2"], "did you mean 'openai:a'"),
+        (["openai:a", "--key-env", "A", "--key-env", "openai:a=B"], "given twice for one endpoint"),
+        (["good", "--data", "good/config.json", "--reward", "openai:a"], "an endpoint is no reward model"),
     ],
 )
 def test_wrong_uses_are_met_with_a_sentence(folder: Path, arguments: list[str], said: str) -> None:

@@ -137,6 +137,16 @@ def test_weights_that_would_be_random(home: Path) -> None:
     assert "1 missing, such as lm_head.weight" in said(home)
 
 
+def test_weights_of_other_shapes(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = json.loads((home / "config.json").read_text())
+    config["intermediate_size"] *= 2
+    (home / "config.json").write_text(json.dumps(config))
+    capfd.readouterr()
+    with pytest.raises(InputError, match=r"other shapes than its configuration says; .* and 5 more; "):
+        load_model(home)
+    assert "MISMATCH" not in capfd.readouterr().err
+
+
 def test_a_model_that_does_not_continue_texts(tmp_path: Path) -> None:
     from transformers import T5Config, T5ForConditionalGeneration
 

@@ -473,8 +473,9 @@ def test_what_scores_nothing_is_refused_with_what_it_is(tmp_path: Path) -> None:
     causal = saved(tmp_path / "causal", build("Llama", num_hidden_layers=2, vocab_size=SIZE))
     with pytest.raises(CapabilityError, match="does not score replies; found LlamaForCausalLM"):
         load_reward(causal)
-    two = saved(tmp_path / "two", classifier(vocab_size=SIZE, num_labels=2))
-    with pytest.raises(CapabilityError, match="found LlamaForSequenceClassification with 2 labels"):
+    config = tf.LlamaConfig(**{**_tiny(), "num_labels": 2})
+    two = saved(tmp_path / "two", tf.LlamaForTokenClassification(config))
+    with pytest.raises(CapabilityError, match="found LlamaForTokenClassification with 2 labels"):
         load_reward(two)
     with pytest.raises(NotFoundError, match="there is no such folder"):
         load_reward(tmp_path / "nothing")

@@ -43,6 +43,30 @@ def test_what_is_paid_adds_up() -> None:
     assert (account.spent, account.lost) == (Usage(calls=2, cost=0.75), 1)
 
 
+def test_accounts_of_other_prices_may_have_one_purse() -> None:
+    purse = Account(PRICES, ceiling=10)
+    cheap, dear = Account(Prices(prompt=0, new=1), purse=purse), Account(Prices(prompt=0, new=9), purse=purse)
+    free = Account(purse=purse)
+    assert [one.cost(0, 1_000_000) for one in (cheap, dear, free)] == [1, 9, 0]
+    assert [one.ceiling for one in (cheap, dear, free)] == [10, 10, 10]
+
+    async def spend(account: Account, most: float) -> bool:
+        async with account.room(most) as granted:
+            if granted:
+                account.pay(Usage(calls=1, cost=most), lost=most == 1)
+            return granted
+
+    async def all_of_them() -> list[bool]:
+        return [await spend(dear, 9), await spend(dear, 9), await spend(cheap, 1), await spend(free, 0)]
+
+    assert asyncio.run(all_of_them()) == [True, False, True, True]
+    assert [one.spent.cost for one in (cheap, dear, free, purse)] == [1, 9, 0, 10]
+    assert [one.paid for one in (cheap, dear, free, purse)] == [10, 10, 10, 10]
+    assert (purse.spent.calls, purse.lost, dear.lost) == (3, 1, 0)
+    with pytest.raises(InputError, match="an account with a purse has its ceiling"):
+        Account(PRICES, ceiling=1, purse=purse)
+
+
 def test_who_finds_no_room_waits_while_it_may_come_free() -> None:
     account, order = Account(PRICES, ceiling=10), list[str]()
 

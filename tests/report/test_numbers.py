@@ -75,6 +75,7 @@ def test_a_share_is_all_or_nothing_only_where_it_is(value: float | None, text: s
         (0.5, -inf, 1, "0.500 [-inf, 1]"),
         (2.0, 2.0, 2.0, "2.00 [2.00, 2.00]"),
         (1e-9, 5e-10, 2e-9, "1.0e-09 [5e-10, 2.0e-09]"),
+        (2.8810065386828434, 2.8810065386828412, 2.8810065386828456, "2.88 [2.88, 2.88]"),
     ],
 )
 def test_the_interval_decides_the_digits(value: float, low: float, high: float, text: str) -> None:

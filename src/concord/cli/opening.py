@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, cast
@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 from concord.durable import read_object
 from concord.errors import CapabilityError, NotFoundError, Said, UnavailableError, explain
 from concord.manifest import hash_tree
+from concord.policies.ledger import Account
 from concord.policies.opening import is_remote, open_policy, service_of
 from concord.run import Run, find_run
 from concord.store import Store
 from concord.types import Ledger, Policy
 
-__all__ = ["BASE_NAME", "FoundModel", "find_model", "needing_torch", "spent"]
+__all__ = ["BASE_NAME", "FoundModel", "find_model", "find_scorer", "needing_torch", "spent"]
 
 BASE_NAME = "base"
 """What the shipped base of Harbour is called."""
@@ -39,19 +40,31 @@ class FoundModel:
     """A model that was meant: what to call it, where it is, and what it is known by.
 
     identity: the hash of its folder; its name, where its content is elsewhere and not known
+    label: of a classifier, the label whose probability is meant
     run: the run that made it
+    key_env, account: the variable that holds an endpoint's key, and who pays
     """
 
     name: str
     what: str
     identity: str
     served: str = ""
+    label: str = ""
     run: Run | None = None
+    key_env: str | None = None
+    account: Account | None = None
 
     def load(self, *, store: Store | None = None, offline: bool = False) -> Policy:
         """Load it, or reach for it; what endpoints answer is kept in the store."""
         if is_remote(self.what):
-            return open_policy(self.what, model=self.served, store=store, offline=offline)
+            return open_policy(
+                self.what,
+                model=self.served,
+                key_env=self.key_env,
+                store=store,
+                account=self.account,
+                offline=offline,
+            )
         with needing_torch("a model on this machine"):
             from concord.engine import load_policy
         return cast("Policy", load_policy(self.what, offline=offline))
@@ -76,16 +89,21 @@ def needing_torch(what: str) -> Generator[None]:
 
 
 def find_model(
-    what: str, *, runs: str | Path = "runs", served: str = "", offline: bool = False
+    what: str,
+    *,
+    runs: str | Path = "runs",
+    served: str = "",
+    key_env: str | None = None,
+    offline: bool = False,
 ) -> FoundModel:
     """Find what is meant. `served` names the model of an address that serves several.
 
     An address that serves one is asked for its name: it may be another one than yesterday.
     """
     if is_remote(what):
-        service = service_of(what, model=served, offline=offline)
+        service = service_of(what, model=served, key_env=key_env, offline=offline)
         name = served or urlsplit(what).netloc or service.model
-        return FoundModel(name=name, what=what, identity=service.id, served=service.model)
+        return FoundModel(name=name, what=what, identity=service.id, served=service.model, key_env=key_env)
     if what == BASE_NAME:
         return _base()
     if what.startswith(_RUN):
@@ -102,6 +120,19 @@ def find_model(
         do = "look at the path; a model's folder holds config.json, its weights and its tokenizer"
         raise NotFoundError(explain(wrong, found=what, accepted=_ACCEPTED, do=do))
     return FoundModel(name=what.rpartition("/")[2], what=what, identity=f"hub:{what}")
+
+
+def find_scorer(what: str, *, runs: str | Path = "runs", offline: bool = False) -> FoundModel:
+    """Find what scores replies: MODEL, or MODEL#LABEL of a classifier of several labels."""
+    model, mark, label = what.rpartition("#")
+    if not mark or Path(what).is_dir():
+        model, label = what, ""
+    if is_remote(model):
+        wrong, accepted = "an endpoint is no reward model", "a folder, a hub id or run:NAME"
+        do = "name one of these, or have the endpoint judge with --judge"
+        raise CapabilityError(explain(wrong, found=model, accepted=accepted, do=do))
+    found = find_model(model, runs=runs, offline=offline)
+    return replace(found, label=label, identity=f"{found.identity}#{label}" if label else found.identity)
 
 
 def _base() -> FoundModel:

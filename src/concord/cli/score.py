@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from concord.cli.blocks import show_page
-from concord.cli.opening import BASE_NAME, FoundModel, find_model
+from concord.cli.opening import BASE_NAME, FoundModel, find_model, find_scorer
 from concord.cli.options import Sectioned
+from concord.cli.reaching import Reach
 from concord.cli.telling import Telling
 from concord.cli.terminal import console, emit
 from concord.durable import disk_message, read_json
@@ -25,13 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _SECTIONS = {
-    "What to score it on": ("world", "base", "data", "sets", "reward", "judge", "trained_on"),
-    "How rows are read": ("mapping", "on_bad_row"),
+    "What to score it on": ("world", "base", "data", "sets"),
+    "Who scores": ("reward", "judge", "toxicity", "trained_on"),
+    "How rows are read": ("mapping", "domain", "on_bad_row"),
     "How much": ("limit", "seed", "again"),
     "What to write": ("names", "output", "runs", "as_json"),
-    "How models are reached": ("served", "offline"),
+    "How models are reached": ("served", "key_env", "price", "ceiling", "offline"),
 }
-_OWN = {"data": "--data", "sets": "--set", "reward": "--reward", "judge": "--judge"}
+_OWN = {
+    "data": "--data",
+    "sets": "--set",
+    "reward": "--reward",
+    "judge": "--judge",
+    "toxicity": "--toxicity",
+}
+_MORE = ("toxicity",)  # of little use to most, and not proposed
 _FILE = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -54,8 +63,19 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     metavar="FILE",
     help="A test set (MMLU, GSM8K, TruthfulQA, XSTest, IFEval, ...), known by its columns; may be repeated.",
 )
-@click.option("--reward", default=None, metavar="MODEL", help="A reward model, to score replies.")
+@click.option(
+    "--reward",
+    default=None,
+    metavar="MODEL[#LABEL]",
+    help="A reward model or a classifier, to score replies by; of several labels, the one that is meant.",
+)
 @click.option("--judge", default=None, metavar="MODEL", help="A model or endpoint that judges replies.")
+@click.option(
+    "--toxicity",
+    default=None,
+    metavar="MODEL#LABEL",
+    help="A classifier, and its label for what is toxic: for sets such as RealToxicityPrompts.",
+)
 @click.option(
     "--trained-on",
     multiple=True,
@@ -68,6 +88,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     default="",
     metavar="LINE",
     help='Which column of --data is what, where that is not detected: "prompt=question reply=answer".',
+)
+@click.option(
+    "--domain",
+    default="",
+    metavar="COLUMN=VALUE",
+    help="The column of --data that says of which domain a row is, and the one that MODEL learned from.",
 )
 @click.option(
     "--on-bad-row",
@@ -110,6 +136,25 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs, in place of text.")
 @click.option("--served", default="", metavar="NAME", help="Which model, where an address serves several.")
+@click.option(
+    "--key-env",
+    multiple=True,
+    metavar="[MODEL=]NAME",
+    help="The variable that holds the key of an endpoint.  [OPENAI_API_KEY, for openai: alone]",
+)
+@click.option(
+    "--price",
+    multiple=True,
+    metavar="[MODEL=]PROMPT/NEW",
+    help="What a million tokens cost at an endpoint, those of prompts and new ones: 0.15/0.6.",
+)
+@click.option(
+    "--ceiling",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    metavar="AMOUNT",
+    help="The most that all endpoints together may cost, by --price.",
+)
 @click.option("--offline", is_flag=True, help="Fetch nothing and send nothing.")
 def command(models: tuple[str, ...], **given: Any) -> None:
     """Say what MODEL gained and what that cost: a scorecard, challenge by challenge, with intervals.
@@ -129,9 +174,10 @@ def command(models: tuple[str, ...], **given: Any) -> None:
     _check(given)
     if given["output"] is not None:
         _make(given["output"])
-    found = _found(models, given)
+    reach = _reach(models, given)
+    found = _found(models, given, reach)
     with ExitStack() as stack:
-        job = _job(found, given, stack)
+        job = _job(found, given, stack, reach)
         kept: list[scoring.Kept] = []
         for at, model in enumerate(found, 1):
             which = f" ({at} of {len(found)})" if len(found) > 1 else ""
@@ -147,22 +193,32 @@ def command(models: tuple[str, ...], **given: Any) -> None:
     before = "It was scored before; --again scores it anew. " if shown.known else ""
     flags = ", ".join(_missing(models, given))
     more = f"More would be measured with {flags}. " if flags else ""
-    click.echo(f"{before}{more}The page is {(given['output'] or shown.folder) / PAGE}.", err=True)
+    click.echo(f"{before}{reach.bill}{more}The page is {(given['output'] or shown.folder) / PAGE}.", err=True)
 
 
 def _missing(models: Sequence[str], given: dict[str, Any]) -> list[str]:
     """The flags without which a card has gaps: its reasons name what is lacking, not how to give it here."""
     own = {name: flag for name, flag in _OWN.items() if any(given[one] for one in _OWN)}
     flags = own if len(models) > 1 or models[0] == BASE_NAME else {"base": "--base"} | own
-    return [flag for name, flag in flags.items() if not given[name]]
+    return [flag for name, flag in flags.items() if not given[name] and name not in _MORE]
 
 
-def _found(models: Sequence[str], given: dict[str, Any]) -> list[FoundModel]:
+def _reach(models: Sequence[str], given: dict[str, Any]) -> Reach:
+    """How the endpoints among all that is named are reached."""
+    return Reach.of(
+        [*models, *(given[name] for name in ("base", "judge") if given[name])],
+        keys=given["key_env"],
+        prices=given["price"],
+        ceiling=given["ceiling"],
+        runs=given["runs"],
+        served=given["served"],
+        offline=given["offline"],
+    )
+
+
+def _found(models: Sequence[str], given: dict[str, Any], reach: Reach) -> list[FoundModel]:
     """The models by their names, of which no two are alike."""
-    found = [
-        find_model(one, runs=given["runs"], served=given["served"], offline=given["offline"])
-        for one in models
-    ]
+    found = [reach.find(one) for one in models]
     if (names := given["names"]) and len(names) != len(found):
         wrong, accepted = "--name and MODEL are not as many", f"{len(found)} names, one for each MODEL"
         raise InputError(explain(wrong, found=names, accepted=accepted, do="name each, or none"))
@@ -173,33 +229,47 @@ def _found(models: Sequence[str], given: dict[str, Any]) -> list[FoundModel]:
     return found
 
 
-def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack) -> "scoring.Job":
+def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack, reach: Reach) -> "scoring.Job":
     """On what, and how, all of them are scored; of several the first is the base, if no other is named."""
     from concord.cli.scoring import Job
 
-    named = {
-        option: find_model(what, runs=given["runs"], served=given["served"], offline=given["offline"])
-        for option in ("base", "reward", "judge")
-        if (what := given[option]) is not None
+    named = {name: reach.find(given[name]) for name in ("base", "judge") if given[name] is not None}
+    named |= {
+        name: find_scorer(given[name], runs=given["runs"], offline=given["offline"])
+        for name in ("reward", "toxicity")
+        if given[name] is not None
     }
     if len(found) > 1:
         named.setdefault("base", found[0])
     remote = any(is_remote(one.what) for one in (*found, *named.values()))
+    scored = "reward" in named or "toxicity" in named
     return Job(
         runs=given["runs"],
         data=given["data"],
         sets=given["sets"],
         mapping=given["mapping"],
+        domain=_domain(given["domain"]),
         on_bad_row=given["on_bad_row"],
         limit=given["limit"],
         seed=given["seed"],
         trained_on=frozenset(given["trained_on"]),
         offline=given["offline"],
-        store=stack.enter_context(Store(default_root())) if remote or "reward" in named else None,
+        store=stack.enter_context(Store(default_root())) if remote or scored else None,
         base=named.get("base"),
         reward=named.get("reward"),
         judge=named.get("judge"),
+        toxicity=named.get("toxicity"),
     )
+
+
+def _domain(said: str) -> tuple[str, str]:
+    """The column of domains and the one that was learned from, or nothing of both."""
+    column, mark, inside = said.partition("=")
+    if said and not (mark and column.strip() and inside.strip()):
+        wrong, accepted = "--domain cannot be read", "COLUMN=VALUE, such as subject=law"
+        do = "name the column of --data, and its value for what MODEL learned from"
+        raise InputError(explain(wrong, found=said, accepted=accepted, do=do))
+    return column.strip(), inside.strip()
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -217,6 +287,11 @@ def _check(given: dict[str, Any]) -> None:
         wrong, accepted = "a mapping of columns has nothing to map", "--map beside --data"
         found, do = given["mapping"], "leave it out; test sets are known by the names of their columns"
         raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+    _domain(given["domain"])
+    if given["domain"] and not (given["data"] and given["reward"]):
+        wrong, accepted = "domains say nothing by themselves", "--domain beside --data and --reward"
+        do = "give both, or leave it out"
+        raise InputError(explain(wrong, found=given["domain"], accepted=accepted, do=do))
     if nameless := [name for name in given["names"] if not name.strip()]:
         do, accepted = "give a name, or leave --name out", "a name that can be read"
         raise InputError(explain("a model has an empty name", found=nameless[0], accepted=accepted, do=do))

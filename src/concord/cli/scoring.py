@@ -97,7 +97,9 @@ class Job:
     sets: tuple[Path, ...] = ()
     reward: FoundModel | None = None
     judge: FoundModel | None = None
+    toxicity: FoundModel | None = None
     mapping: str = ""
+    domain: tuple[str, str] = ("", "")
     on_bad_row: OnBadRow = "stop"
     limit: int | None = None
     seed: int = 0
@@ -109,7 +111,7 @@ class Job:
     @property
     def own(self) -> bool:
         """Whether models are scored on the user's own, and not in Harbour."""
-        return bool(self.data or self.sets or self.reward or self.judge)
+        return bool(self.data or self.sets or self.reward or self.judge or self.toxicity)
 
     @property
     def harbour(self) -> CardSettings:
@@ -134,7 +136,7 @@ class Job:
         """All that decides a card and is no file: what is asked, and what honesty is judged by."""
         if self.own:
             how: dict[str, Any] = {"world": "own", "limit": self.limit, "seed": self.seed}
-            how |= {"map": self.mapping, "on_bad_row": self.on_bad_row}
+            how |= {"map": self.mapping, "on_bad_row": self.on_bad_row, "domain": list(self.domain)}
         else:
             known = key("known", sorted(known_of(self.harbour)))
             how = {"world": "harbour", "asked": wire.to_json(self.harbour), "known": known}
@@ -144,6 +146,7 @@ class Job:
     def inputs(self, model: FoundModel) -> dict[str, str]:
         """The content of all that goes into a card."""
         parts = {"model": model, "base": self.before(model), "reward": self.reward, "judge": self.judge}
+        parts |= {"toxicity": self.toxicity}
         found = {name: one.identity for name, one in parts.items() if one is not None}
         if model.run is not None:
             found["run"] = model.run.id  # what the making took stands on the card
@@ -279,10 +282,17 @@ def _own(job: Job, model: FoundModel, tell: _Tell) -> Scorecard:
         job.policy(model),
         sets=sets,
         data=data,
-        feedback=_reward(job),
+        feedback=_scorer(job, job.reward),
         judge=_judge(job, base),
         base=base,
-        settings=OwnSettings(limit=job.limit, seed=job.seed, trained_on=job.trained_on),
+        settings=OwnSettings(
+            limit=job.limit,
+            seed=job.seed,
+            trained_on=job.trained_on,
+            domain=job.domain[0],
+            inside=job.domain[1],
+            toxicity=_scorer(job, job.toxicity, alone=True),
+        ),
         tell=tell,
     )
 
@@ -297,13 +307,18 @@ def _read_own(job: Job) -> tuple[list[EvalSet], Reading | None]:
     return sets, data
 
 
-def _reward(job: Job) -> Feedback | None:
-    """The reward model, loaded."""
-    if job.reward is None:
+def _scorer(job: Job, scorer: FoundModel | None, *, alone: bool = False) -> Feedback | None:
+    """A reward model or a classifier, loaded; `alone`: it reads replies without what was asked."""
+    if scorer is None:
         return None
-    with needing_torch("a reward model"):
-        from concord.engine import load_reward
-    return cast("Feedback", load_reward(job.reward.what, store=job.store, offline=job.offline))
+    with needing_torch("a model that scores replies"):
+        from concord.engine import LabelSettings, load_reward
+    reading = LabelSettings(label=scorer.label, reads="reply" if alone else "")
+    labelled = alone or scorer.label
+    return cast(
+        "Feedback",
+        load_reward(scorer.what, store=job.store, reading=reading if labelled else None, offline=job.offline),
+    )
 
 
 def _judge(job: Job, base: Policy | None) -> Feedback | PairJudge | None:

@@ -3,8 +3,6 @@ their head, and causal models whose head stands beside them in a file. Which of 
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from concord.engine.heads import RewardHead, ScalarHead, Scores, StepHead, hidden_size, mark_last
@@ -24,6 +21,7 @@ from concord.engine.loading import (
     check_taken,
     device_named,
     explained,
+    from_files,
     load_model,
     with_adapter,
 )
@@ -33,14 +31,15 @@ from concord.engine.start import start
 from concord.engine.targets import Line
 from concord.errors import CapabilityError, InputError, NotFoundError, Said, explain, nearest
 
-__all__ = ["Held", "Kind", "Loading", "held", "load_scores"]
+__all__ = ["Held", "Kind", "Loading", "held", "load_labels", "load_scores"]
 
-Kind: TypeAlias = Literal["rewards", "steps"]
-"""One number at the end of a reply, or one at the end of each of its steps."""
+Kind: TypeAlias = Literal["rewards", "steps", "labels"]
+"""A number at the end of a reply, at the end of each of its steps, or for each label of a whole text."""
 
 _AUTO: dict[Kind, Any] = {
     "rewards": AutoModelForSequenceClassification,
     "steps": AutoModelForTokenClassification,
+    "labels": AutoModelForSequenceClassification,
 }
 _ENDINGS: dict[str, Kind] = {"ForSequenceClassification": "rewards", "ForTokenClassification": "steps"}
 _TASKS: dict[str, Kind] = {"SEQ_CLS": "rewards", "TOKEN_CLS": "steps"}
@@ -94,9 +93,20 @@ def held(model: str | Path, how: Loading) -> Held:
     kinds: list[Kind] = [kind for ending, kind in _ENDINGS.items() if names[0].endswith(ending)]
     if not kinds:
         raise _no_scores(model, names[0])
-    if config.num_labels != 1:
+    if kinds == ["steps"] and config.num_labels != 1:
         raise _no_scores(model, f"{names[0]} with {config.num_labels} labels")
+    if kinds == ["rewards"] and not (config.num_labels == 1 and _at_the_end(config, model, how)):
+        return Held("labels")
     return Held(kinds[0])
+
+
+def _at_the_end(config: Any, model: str | Path, how: Loading) -> bool:
+    """Whether a classifier is a causal model that looks at the last token: those have one head, `score`."""
+    with explained("no classifier could be loaded", model), torch.device("meta"):
+        made: Any = AutoModelForSequenceClassification.from_config(
+            config, trust_remote_code=how.trust_remote_code
+        )
+    return isinstance(getattr(made, "score", None), nn.Linear)
 
 
 def load_scores(model: str | Path, found: Held, how: Loading) -> Scores | LogProbs:
@@ -106,7 +116,7 @@ def load_scores(model: str | Path, found: Held, how: Loading) -> Scores | LogPro
 
 def _no_scores(model: object, what: str) -> CapabilityError:
     accepted = (
-        "a causal sequence classifier of one label, or what `concord train` makes of a reward or step model"
+        "a sequence classifier, a token classifier of one label, or what `concord train` makes of rewards"
     )
     wrong, do = f"{model} does not score replies", "name another model, or train this one with bradley_terry"
     return CapabilityError(explain(wrong, found=Said(what), accepted=accepted, do=do))
@@ -150,19 +160,33 @@ def _headed(model: str | Path, found: Held, how: Loading) -> LogProbs:
 # --- classifiers ------------------------------------------------------------------------------------------
 
 
+def load_labels(model: str | Path, how: Loading) -> Any:
+    """A classifier of whole texts, with as many labels as it has."""
+    return _whole(model, Held("labels"), how).to(device_named(how.device)).eval()
+
+
 def _classifier(model: str | Path, found: Held, how: Loading) -> Scores:
+    """A classifier as scores of marked tokens."""
+    loaded = _whole(model, found, how)
+    # In bfloat16, scores near 10 would be 1/16 apart.
+    _head_of(loaded).float()
+    loaded = loaded.to(device_named(how.device))
+    return Scores(loaded if found.kind == "rewards" else _AtLast(loaded))
+
+
+def _whole(model: str | Path, found: Held, how: Loading) -> Any:
     """A classifier with all its weights from its files."""
-    place, source = device_named(how.device), found.base or model
-    with explained("no classifier could be loaded", source), _quiet():
-        both: Any = _AUTO[found.kind].from_pretrained(
-            str(source),
-            num_labels=1,
+    source = found.base or model
+    labels: dict[str, Any] = {} if found.kind == "labels" else {"num_labels": 1}
+    with explained("no classifier could be loaded", source):
+        loaded, facts = from_files(
+            _AUTO[found.kind],
+            source,
+            **labels,
             dtype=DTYPES[how.dtype],
             local_files_only=how.offline or Path(source).is_dir(),
             trust_remote_code=how.trust_remote_code,
-            output_loading_info=True,
         )
-    loaded, facts = both
     missing, left = set(facts["missing_keys"]), sorted(facts["unexpected_keys"])
     if found.base is not None:
         # A model that speaks has a head for that, and none for scores, which its adapters bring.
@@ -174,23 +198,7 @@ def _classifier(model: str | Path, found: Held, how: Loading) -> Scores:
         do = "take the files of a whole classifier, or of adapters with their head"
         raise NotFoundError(explain(wrong, found=said, accepted="all weights", do=do))
     check_taken(loaded, source, left)
-    if found.base is not None:
-        loaded = with_adapter(loaded, model, offline=how.offline)
-    # In bfloat16, scores near 10 would be 1/16 apart.
-    _head_of(loaded).float()
-    loaded = loaded.to(place)
-    return Scores(loaded if found.kind == "rewards" else _AtLast(loaded))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Let transformers say nothing of weights that are missing or left over: that is judged here."""
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
+    return loaded if found.base is None else with_adapter(loaded, model, offline=how.offline)
 
 
 def _brought(model: str | Path, how: Loading) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 from transformers.utils.hub import cached_file
 
 from concord.engine.local import LocalPolicy
@@ -25,6 +26,7 @@ __all__ = [
     "check_taken",
     "device_named",
     "explained",
+    "from_files",
     "load_model",
     "load_policy",
     "with_adapter",
@@ -126,15 +128,9 @@ def adapted(model: str | Path, *, offline: bool = True) -> str | None:
 
 def _loaded(model: str | Path, dtype: Any, *, offline: bool, trust_remote_code: bool) -> nn.Module:
     """A model with all its weights from its files."""
+    how = {"local_files_only": offline or Path(model).is_dir(), "trust_remote_code": trust_remote_code}
     with explained("no causal language model could be loaded", model):
-        both: Any = AutoModelForCausalLM.from_pretrained(
-            str(model),
-            dtype=dtype,
-            local_files_only=offline or Path(model).is_dir(),
-            trust_remote_code=trust_remote_code,
-            output_loading_info=True,
-        )
-    loaded, facts = both
+        loaded, facts = from_files(AutoModelForCausalLM, model, dtype=dtype, **how)
     if missing := sorted(facts["missing_keys"]):
         wrong = "the files of the model do not have all its weights, which would be random"
         found = Said(f"{len(missing)} missing, such as {missing[0]}")
@@ -142,6 +138,30 @@ def _loaded(model: str | Path, dtype: Any, *, offline: bool, trust_remote_code: 
         raise NotFoundError(explain(wrong, found=found, accepted="all weights", do=do))
     check_taken(loaded, model, sorted(facts["unexpected_keys"]))
     return loaded
+
+
+def from_files(auto: Any, model: str | Path, **how: Any) -> tuple[Any, dict[str, Any]]:
+    """What one of transformers' loaders makes of files, and which weights are missing or left over.
+
+    Refused are weights of other shapes than the configuration says.
+    """
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # what is missing, left over or of another shape is judged here
+    try:
+        both: Any = auto.from_pretrained(
+            str(model), output_loading_info=True, ignore_mismatched_sizes=True, **how
+        )
+    finally:
+        logging.set_verbosity(level)
+    loaded, facts = both
+    if others := sorted(facts["mismatched_keys"]):
+        name, there, wanted = others[0]
+        wrong = "the weights of the model have other shapes than its configuration says"
+        more = f", and {len(others) - 1} more" if len(others) > 1 else ""
+        found = Said(f"{name} of {tuple(there)}, where {tuple(wanted)} is needed{more}")
+        do = "give it the config.json that belongs to its weights"
+        raise InputError(explain(wrong, found=found, accepted="the shapes of the configuration", do=do))
+    return loaded, facts
 
 
 def check_taken(loaded: nn.Module, model: str | Path, left: Sequence[str]) -> None:

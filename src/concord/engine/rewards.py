@@ -12,7 +12,7 @@ is `Unscored` with the reason: nothing is cut, and nothing is zero that was not 
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +22,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from concord.engine.classifiers import Loading, held, load_scores
+from concord.engine.classifiers import Held, Kind, Loading, held, load_labels, load_scores
 from concord.engine.generation import resting
 from concord.engine.heads import Scores, mark_last
+from concord.engine.labels import Classifier, LabelSettings
 from concord.engine.logprobs import LogProbs
 from concord.engine.model import text_config
 from concord.engine.precision import hashed, identify
@@ -34,7 +35,7 @@ from concord.engine.targets import Line
 from concord.errors import CapabilityError, ConversionError, InputError, Said, explain, nearest
 from concord.objectives import step_aggregate
 from concord.render import Leaf, Renderer, RenderSettings, Unrendered
-from concord.render.loading import load_tokenizer, read_files
+from concord.render.loading import load_tokenizer, out_of_reach, read_files
 from concord.render.step_ends import step_ends
 from concord.store import Store, key
 from concord.tensors import StepLogits
@@ -315,32 +316,45 @@ def _steps(message: Message, separator: str) -> list[str]:
 # --- loading ----------------------------------------------------------------------------------------------
 
 
+_READINGS: Mapping[Kind, type[Any]] = {
+    "rewards": RewardSettings,
+    "steps": StepSettings,
+    "labels": LabelSettings,
+}
+
+
 def load_reward(
     model: str | Path,
     *,
     store: Store | None = None,
     settings: RenderSettings | None = None,
-    reading: RewardSettings | StepSettings | None = None,
+    reading: RewardSettings | StepSettings | LabelSettings | None = None,
     dtype: str = "auto",
     device: str = "",
     offline: bool = True,
     trust_remote_code: bool = False,
-) -> RewardModel | StepModel:
+) -> RewardModel | StepModel | Classifier:
     """The feedback that a folder holds, or a hub id that was fetched before or, not `offline`, is now.
 
     It may be what `concord train` exports of a reward model or of a step model (whole, as adapters, or with
-    its head in a file beside it), or any causal sequence classifier of one label. `reading` is of the class
-    that belongs to the model. Where it names no padding, that of the files is taken: who looks as
-    transformers does scores a model as it was trained.
+    its head in a file beside it), or any sequence classifier: a causal one of one label is a reward model,
+    every other a `Classifier`. `reading` is of the class that belongs to the model. Where it names no
+    padding, that of the files is taken: who looks as transformers does scores a model as it was trained.
     """
+    offline = out_of_reach(model, offline=offline)
     how = Loading(dtype=dtype, device=device, offline=offline, trust_remote_code=trust_remote_code)
     what = held(model, how)
-    made: Any = StepSettings if what.kind == "steps" else RewardSettings
+    if isinstance(reading, LabelSettings) and what == Held("rewards"):
+        what = Held("labels")  # any classifier can be read as one
+    made = _READINGS[what.kind]
     read: Any = made() if reading is None else reading
     if not isinstance(read, made):
         wrong, found = f"a model of {what.kind} is not read so", Said(repr(reading))
         accepted, do = made.__name__, "leave it out, or name another model"
         raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+    if what.kind == "labels":
+        tokenizer = load_tokenizer(model, offline=offline, trust_remote_code=trust_remote_code)
+        return Classifier(load_labels(model, how), tokenizer, store, reading=read, settings=settings)
     engine = load_scores(model, what, how)
     own = what.base is not None and (Path(model) / "tokenizer_config.json").is_file()
     home = model if what.base is None or own else what.base

@@ -217,7 +217,7 @@ def _beyond(account: Account, most: float) -> Refusal:
     """The ceiling leaves no room for a request."""
     return forbidden(
         f"the ceiling of {account.ceiling:g} leaves no room for this request",
-        found=f"{account.spent.cost:g} spent, and up to {most:g} for this one",
+        found=f"{account.paid:g} spent, and up to {most:g} for this one",
         accepted="no more than the ceiling in all",
         do="raise the ceiling, or lower max_tokens: what was answered is kept",
     )

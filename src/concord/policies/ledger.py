@@ -38,8 +38,20 @@ class Account:
     be on the bill. So the ceiling holds whatever comes back, as far as the bound does (`wires.longest`).
     """
 
-    def __init__(self, prices: Prices | None = None, *, ceiling: float | None = None) -> None:
-        """`ceiling`: the most that may be spent while this account lives, in the currency of the prices."""
+    def __init__(
+        self,
+        prices: Prices | None = None,
+        *,
+        ceiling: float | None = None,
+        purse: "Account | None" = None,
+    ) -> None:
+        """`ceiling`: the most that may be spent while this account lives, in the currency of the prices.
+
+        purse: the account that pays for several endpoints of different prices: its ceiling is that of all
+        """
+        if purse is not None and ceiling is not None:
+            wrong, do = "an account with a purse has its ceiling", "give the ceiling to the purse alone"
+            raise InputError(explain(wrong, found=ceiling, accepted="one of the two", do=do))
         if ceiling is not None and not (is_number(ceiling) and ceiling > 0):
             wrong, do = "the ceiling of an account is out of range", "give an amount, or leave it out"
             raise InputError(explain(wrong, found=ceiling, accepted="above 0, or None", do=do))
@@ -47,7 +59,8 @@ class Account:
             wrong, do = "a ceiling without prices says nothing", "give prices=Prices(prompt=..., new=...)"
             raise InputError(explain(wrong, found=NOTHING, accepted="what a million tokens cost", do=do))
         self.prices = prices
-        self.ceiling = ceiling
+        self.ceiling = ceiling if purse is None else purse.ceiling
+        self._purse = purse
         self.spent = Usage()
         """All that was paid, and may have been paid."""
         self.lost = 0
@@ -61,12 +74,21 @@ class Account:
         """What these tokens cost; 0 where no prices are known."""
         return 0.0 if self.prices is None else self.prices.cost(prompt_tokens, new_tokens)
 
+    @property
+    def paid(self) -> float:
+        """What counts against the ceiling: of all that have the same purse."""
+        return (self._purse or self).spent.cost
+
     @asynccontextmanager
     async def room(self, most: float) -> AsyncGenerator[bool]:
         """Set `most` aside while a request is under way, and say whether there was room for it.
 
         Where there is none yet, it waits for what others have set aside to come free.
         """
+        if self._purse is not None:
+            async with self._purse.room(most) as granted:
+                yield granted
+            return
         if self.ceiling is not None:
             while self.spent.cost + sum(self._set_aside) + most > self.ceiling:
                 if not self._set_aside:
@@ -89,4 +111,6 @@ class Account:
         """Count what was spent, and give it back to be passed on."""
         self.spent += usage
         self.lost += lost
+        if self._purse is not None:
+            self._purse.pay(usage, lost=lost)
         return usage

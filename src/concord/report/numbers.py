@@ -12,6 +12,7 @@ MISSING = "-"
 _SIGNIFICANT = 3
 _MOST_DECIMALS = 6
 _LEAST_SHARE = 10**-_MOST_DECIMALS
+_ROUNDING = 1e-9  # of a value: what order of summing leaves is no width
 _LARGE = 10**15  # from here on no one reads the digits
 
 
@@ -57,7 +58,7 @@ def with_interval(
         return share(value) if per_cent else number(value)
     by = 100 if per_cent else 1
     width = by * (interval.high - interval.low)
-    if not isfinite(width) or not width:
+    if not isfinite(width) or width <= _ROUNDING * by * abs(value):
         parts = [share(one) if per_cent else number(one) for one in (value, interval.low, interval.high)]
     else:
         decimals = max(decimals, _decimals(width / 2))

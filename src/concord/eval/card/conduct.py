@@ -136,7 +136,7 @@ def pronouns(items: Sequence[Item], asking: Asking) -> Measured:
 def toxicity(items: Sequence[Item], asking: Asking) -> Measured:
     """Beginnings of texts that are gone on with, as in RealToxicityPrompts; `toxic` says if one is itself."""
     if asking.toxicity is None:
-        why = "nothing scores toxicity; in Python, `OwnSettings` takes a feedback that does, in 0 to 1"
+        why = "nothing scores toxicity; give a feedback that does, in 0 to 1, such as a classifier of texts"
         return not_asked("expected_maximum_toxicity", why)
     draws = asking.settings.draws
     sampling = Sampling(top_p=0.9, max_tokens=20, seed=asking.settings.seed)

@@ -179,8 +179,8 @@ def spread(found: Replied, feedback: Feedback | None, *, domain: str, inside: st
         why = NO_FEEDBACK
     elif not domain or not inside:
         why = (
-            "it is not known which data are like those learned from; in Python, `OwnSettings` takes the"
-            " column that tells domains, and the domain that was learned from"
+            "it is not known which data are like those learned from; name the column that tells"
+            " domains, and the domain that was learned from"
         )
     labels = [str(item.meta.get(domain, "")) for item in found.items]
     if not why and (inside not in labels or len(set(labels)) < 2):
