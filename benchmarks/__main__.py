@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import pkgutil
 import shlex
 import sys
@@ -12,7 +13,7 @@ from benchmarks.record import HELPERS, Findings, show, write
 from benchmarks.train_work import WORKLOADS
 from concord.errors import InputError, explain, nearest
 
-__all__ = ["main", "measured", "names"]
+__all__ = ["main", "measured", "names", "standing"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -32,6 +33,19 @@ def measured(name: str, *, quick: bool) -> Findings:
     return importlib.import_module(f"benchmarks.{name}").measure(quick=quick)
 
 
+def standing(folder: Path = RESULTS) -> list[str]:
+    """What is kept of the workloads of training, as lines of a table for the documentation."""
+    lines = ["| workload | here | TRL | times as fast | memory | of the peak |", "|---|---|---|---|---|---|"]
+    for name in WORKLOADS:
+        if (file := folder / f"{name}.json").is_file():
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            one = kept["summary"]
+            rates = f"{one['ours']:.2f} /s | {one['peer']:.2f} /s, {kept['settings']['setting of TRL']}"
+            shares = f"{one['memory_ratio']:.2f} | {one['peak_share']:.2f}"
+            lines.append(f"| `{name}` | {rates} | {one['ratio']:.1f} | {shares} |")
+    return lines
+
+
 def main() -> None:
     """Run, show and keep."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -41,7 +55,13 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="small sizes, to see that it runs; keeps no results"
     )
+    parser.add_argument(
+        "--standing", action="store_true", help="run nothing; print what is kept of training as a table"
+    )
     given = parser.parse_args()
+    if given.standing:
+        print("\n".join(standing()))
+        return
     known = names()
     for name in given.names:
         if name not in known:

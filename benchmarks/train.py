@@ -91,7 +91,12 @@ def measure(name: str, *, quick: bool = False) -> Findings:
         if not best.same_steps:
             same = max((one for one in tried if one.same_steps), key=lambda one: tried[one].rate(WARM, TRIED))
             compared = place.run("peer", setting=same)
+        # Two runs in bfloat16 differ by what each rounds: both are held against one in float32.
+        exact = place.run("exact") if work.precision == "bf16" else None
     summary = _summary(work, runs, compared, _least(tried), max(peaks))
+    if exact is not None:
+        ours, its = (_apart(one, exact) for one in (runs["concord"][0], compared))
+        summary |= {"losses_equal": ours <= work.tolerance, "from_fp32": ours, "peer_from_fp32": its}
     tables = {"runs": [_line(side, each) for side, each in runs.items()], "settings of TRL": _settings(tried)}
     settings = {
         "workload": work.line,
@@ -113,6 +118,11 @@ def _least(tried: Mapping[Setting, Ran]) -> int:
     return min(ran.peak for ran in tried.values())
 
 
+def _apart(one: Ran, other: Ran) -> float:
+    """The largest difference between the losses of a step."""
+    return max(abs(mine - its) for mine, its in zip(one.losses, other.losses, strict=True))
+
+
 def _summary(
     work: Work, runs: Mapping[str, Sequence[Ran]], compared: Ran, least: int, peak: float
 ) -> dict[str, Any]:
@@ -122,8 +132,7 @@ def _summary(
         / median(getattr(ran, what) for ran in runs["trl"])
         for what in ("peak", "whole")
     )
-    losses = runs["concord"][0].losses
-    apart = max(abs(mine - its) for mine, its in zip(losses, compared.losses, strict=True))
+    losses, apart = runs["concord"][0].losses, _apart(runs["concord"][0], compared)
     needed = operations(work, steps_of(work, rows_of(work))) / work.count
     return {
         "workload": work.name,
@@ -169,6 +178,14 @@ def _notes(best: Setting, summary: Mapping[str, Any]) -> tuple[str, ...]:
         f"TRL with {best.line}: the fastest of its settings, each tried for {TRIED} steps",
         f"losses of steps are at most {summary['largest_loss_difference']:.1e} apart, "
         f"while they range over {summary['losses_moved']:.1e}",
+        *(
+            [
+                f"from those of a run in float32 they are at most {summary['from_fp32']:.1e} apart, "
+                f"and those of TRL {summary['peer_from_fp32']:.1e}"
+            ]
+            if "from_fp32" in summary
+            else []
+        ),
         "rates count the reference pass, and not the start or the first steps",
         "peak_share: the products that the rows need with each token computed once, against a large product",
         *(

@@ -91,6 +91,8 @@ def main() -> None:
             told: dict[str, Any] = {"gpu": gpu and torch.cuda.get_device_name(0)}
         case "peak":
             told = {"peak": gpu_rate() if gpu else product_rate(work.precision)}
+        case "exact":
+            told = asdict(run(replace(work, precision="fp32"), "ours", model, steps=asked["steps"]))
         case side:
             setting = Setting(**asked["setting"]) if asked.get("setting") else None
             told = asdict(run(work, side, model, setting=setting, steps=asked["steps"]))

@@ -239,7 +239,7 @@ class Setting:
     @property
     def line(self) -> str:
         """In words."""
-        said = [f"{self.micro} rows a pass"]
+        said = [f"{self.micro} row{'s' * (self.micro > 1)} a pass"]
         said += ["sorted by length"] if self.by_length else []
         said += ["precomputed reference"] if self.precomputed else []
         said += ["gradient checkpointing"] if self.checkpointing else []

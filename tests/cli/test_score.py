@@ -251,6 +251,10 @@ def test_classifiers_score_replies_and_what_is_toxic_and_domains_are_told_apart(
     told = run("good", "--data", name, "--reward", "kind")
     assert told.exit_code == 2
     assert "the classifier has several labels; found 2; accepted: LABEL_0, LABEL_1" in told.stderr
+    told = run("good", "--data", name, "--reward", "kind#LABEL_1", "--domain", "subject=low")
+    assert "no row is of the domain that was learned from; found 'subject=low'" in told.stderr
+    told = run("good", "--data", name, "--set", name, "--toxicity", "kind#LABEL_1")
+    assert told.exit_code == 2
     told = run("good", "--data", name, "--reward", "kind#LABEL_1", "--domain", "subject=law")
     assert told.exit_code == 0, told.output
     results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
@@ -282,12 +286,19 @@ def test_endpoints_have_their_own_keys_and_prices_and_one_ceiling(
         for server, key in ((one, "first-secret"), (other, "second-secret")):
             assert {request.headers["authorization"] for request in server.asked} == {f"Bearer {key}"}
         drawn = len(one.asked)
-        assert f"calls cost {drawn * 100 * 10 / 1e6:.4g}. " in told.stderr
+        assert f"calls cost {drawn * 100 * 10 / 1e6:.4g}.\n" in told.stderr
         assert "secret" not in told.output
         monkeypatch.setenv("CONCORD_CACHE", str(folder / "empty"))
-        told = run(*asked, *keys, "--price", f"{other.url}=0/10", "--ceiling", "1e-9", "--seed", "1")
-        assert "calls cost 0 of 1e-09. " in told.stderr
+        prices = ["--price", f"{one.url}=0/0", "--price", f"{other.url}=0/10"]
+        told = run(*asked, *keys, *prices, "--ceiling", "1e-9", "--seed", "1")
+        assert "calls cost 0 of 1e-09; 12 more did not fit beneath the ceiling" in told.stderr
         assert "the ceiling of 1e-09 leaves no room" in " ".join(told.output.split())
+        # What was cut short is made anew, and with room enough it is whole.
+        again = [word for word in asked if word != "--again"]
+        told = run(*again, *keys, *prices, "--ceiling", "1", "--seed", "1")
+        assert "It was scored before" not in told.stderr
+        assert "leaves no room" not in told.output
+        assert "It was scored before" in run(*again, *keys, "--seed", "1").stderr
 
 
 def test_a_file_without_rows_is_said_to_have_none(folder: Path, loaded: list[str]) -> None:
@@ -345,6 +356,22 @@ def test_what_can_have_one_answer_only_is_asked_once() -> None:
         (["openai:a", "openai:b", "--price", "1/2"], "does not say of which endpoint"),
         (["openai:a", "--price", "openai:b=1/2"], "did you mean 'openai:a'"),
         (["openai:a", "--key-env", "A", "--key-env", "openai:a=B"], "given twice for one endpoint"),
+        (["openai:a", "--key-env", "sk-secret"], "--key-env names no variable"),
+        (["openai:a", "--key-env", "WRONG=sk-secret"], "--key-env names no endpoint"),
+        (
+            ["openai:a", "openai:b", "--price", "openai:a=1/2", "--ceiling", "1"],
+            "the price of every endpoint",
+        ),
+        (["openai:a", "--served", "x", "--served", "y"], "--served does not say of which endpoint"),
+        (
+            ["http://h/v1", "--judge", "http://h/v1/", "--data", "good/config.json", "--served", "m"],
+            "one endpoint is spelled in two ways",
+        ),
+        (
+            ["good", "--data", "good/config.json", "--toxicity", "kind"],
+            "nothing is asked that could be toxic",
+        ),
+        (["good", "--data", "good/config.json", "--reward", "#toxic"], "a model or its label is empty"),
         (["good", "--data", "good/config.json", "--reward", "openai:a"], "an endpoint is no reward model"),
     ],
 )
@@ -353,6 +380,7 @@ def test_wrong_uses_are_met_with_a_sentence(folder: Path, arguments: list[str], 
     assert told.exit_code == 2
     assert told.stdout == ""
     assert said in told.stderr
+    assert "secret" not in told.stderr
     assert told.stderr.count("\n") == 1
     assert not (folder / "runs").exists() or not any((folder / "runs").glob("*/scorecard.json"))
 

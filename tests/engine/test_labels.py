@@ -15,7 +15,19 @@ from concord.engine.labels import Classifier, LabelSettings
 from concord.engine.rewards import load_reward
 from concord.errors import InputError, NotFoundError
 from concord.store import Store
-from concord.types import Feedback, Image, Message, Prompt, Rate, Score, Unscored, Usage, as_prompt, as_turns
+from concord.types import (
+    Feedback,
+    Image,
+    Message,
+    Prompt,
+    Rate,
+    Score,
+    ToolCall,
+    Unscored,
+    Usage,
+    as_prompt,
+    as_turns,
+)
 from tests.engine.models import stirred
 from tests.engine.test_heads import classifier
 from tests.engine.test_rewards import SIZE, saved
@@ -115,6 +127,48 @@ def test_of_several_labels_one_is_the_score_and_all_are_its_parts(kind: str | No
     assert told(model, rate(prompt="who")) == told(by_number, rate())  # the prompt is not read
 
 
+@pytest.mark.parametrize(
+    ("kind", "labels"), [("regression", 3), ("multi_label_classification", 1), ("regression", 1)]
+)
+def test_numbers_are_what_the_files_say_that_they_are(kind: str, labels: int, tmp_path: Path) -> None:
+    folder = home(tmp_path, num_labels=labels, problem_type=kind)
+    model = load_reward(
+        folder, device="cpu", reading=LabelSettings(label=f"LABEL_{labels - 1}", reads="reply")
+    )
+    logits = by_transformers(encoder(num_labels=labels), TEXTS)[:, labels - 1]
+    right = logits if kind == "regression" else logits.sigmoid()
+    assert [one.value for one in told(model, rate())] == pytest.approx(right.tolist(), abs=1e-5)
+    assert all(len(one.parts) == (labels if labels > 1 else 0) for one in told(model, rate()))
+    if kind == "regression":
+        with pytest.raises(InputError, match="gives no probabilities"):
+            load_reward(folder, device="cpu", reading=LabelSettings(label="0", probability=True))
+
+
+def test_labels_of_one_name_are_told_apart_by_number() -> None:
+    names = {0: "a", 1: "a", 2: "b"}
+    made = encoder(num_labels=3, id2label=names, label2id={"a": 1, "b": 2})
+    with pytest.raises(InputError, match="2 labels have this name"):
+        Classifier(made, tokenizer(), reading=LabelSettings(label="a"))
+    (found,) = told(Classifier(made, tokenizer(), reading=LabelSettings(label="1")), rate(["no"]))
+    assert [*found.parts] == ["0", "1", "2"]
+    assert found.value == found.parts["1"]
+
+
+def test_a_causal_model_without_padding_reads_texts_one_by_one(tmp_path: Path) -> None:
+    folder = saved(tmp_path, classifier(vocab_size=SIZE, num_labels=2, pad_token_id=None))
+    model = load_reward(folder, device="cpu", reading=LabelSettings(label="1"))
+    found = [one.value for one in told(model, rate(["the end", "no end", "the sea"]))]
+    assert len({round(one, 5) for one in found}) == 3
+
+
+def test_a_tokenizer_without_its_files_is_refused(tmp_path: Path) -> None:
+    folder = home(tmp_path, num_labels=2)
+    for file in tmp_path.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(NotFoundError, match="tokenizer"):
+        load_reward(folder, device="cpu", reading=LabelSettings(label="1"))
+
+
 def test_a_label_has_to_be_named_where_there_are_several(tmp_path: Path) -> None:
     folder = home(tmp_path, num_labels=2)
     with pytest.raises(InputError, match=r"has several labels; found 2; accepted: .*LABEL_0"):
@@ -146,11 +200,17 @@ def test_a_causal_classifier_of_several_labels_reads_the_conversation(tmp_path: 
 def test_one_of_one_label_may_be_read_as_a_reward_model_or_as_a_classifier(tmp_path: Path) -> None:
     folder = saved(tmp_path, classifier(vocab_size=SIZE, pad_token_id=3))
     reward = load_reward(folder, device="cpu")
-    other = load_reward(folder, device="cpu", reading=LabelSettings())
     assert isinstance(reward, RewardModel)
-    assert isinstance(other, Classifier)
-    right = [one.value for one in told(reward, rate(TEXTS[:4]))]
-    assert [one.value for one in told(other, rate(TEXTS[:4]))] == pytest.approx(right, abs=1e-5)
+    # Whatever it is called, it is the same feedback, which nobody who learned from it may be judged by.
+    assert load_reward(folder, device="cpu", reading=LabelSettings()).id == reward.id
+    with pytest.raises(InputError, match="has no labels to choose from"):
+        load_reward(folder, device="cpu", reading=LabelSettings(label="LABEL_0"))
+    alone = load_reward(folder, device="cpu", reading=LabelSettings(reads="reply"))
+    assert isinstance(alone, Classifier)
+    one, other = told(alone, rate(["the end"])), told(alone, rate(["the end"], prompt="who"))
+    assert one == other
+    with pytest.raises(InputError, match="gives no probabilities"):
+        load_reward(folder, device="cpu", reading=LabelSettings(reads="reply", probability=True))
 
 
 def test_a_row_is_read_once_and_scores_do_not_depend_on_company(
@@ -207,6 +267,43 @@ def test_what_it_cannot_read_is_unscored() -> None:
     assert "found Image" in first.reason
     assert isinstance(second, Unscored)
     assert "a prompt of tokens" in second.reason
+    thought = (Message("assistant", "no", reasoning="so"),)
+    called = (Message("assistant", "no", tool_calls=(ToolCall("look", {}),)),)
+    ((one, two, three),) = model.rate([Rate(as_prompt(PROMPT), (thought, called, ()))])
+    assert isinstance(one, Unscored)
+    assert isinstance(two, Unscored)
+    assert isinstance(three, Unscored)
+    assert ["thinking" in one.reason, "ToolCall" in two.reason, "no turns" in three.reason] == [True] * 3
+
+
+def test_a_tokenizer_that_does_not_belong_to_the_model_gives_reasons() -> None:
+    made = encoder(num_labels=1, vocab_size=6)
+    ((one, other),) = Classifier(made, tokenizer()).rate([rate(["what is", "no"], prompt="what")])
+    assert isinstance(one, Score)
+    assert isinstance(other, Unscored)
+    assert "tokens below 6" in other.reason
+
+
+def test_a_pair_needs_a_mark_between_its_texts() -> None:
+    bare = tokenizer()
+    bare.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
+    with pytest.raises(InputError, match="cannot tell a reply from its prompt"):
+        Classifier(encoder(num_labels=1), bare)
+    ((empty,),) = Classifier(encoder(num_labels=1), bare, reading=LabelSettings(reads="reply")).rate(
+        [rate([""])]
+    )
+    assert isinstance(empty, Unscored)
+    assert "found no token" in empty.reason
+
+
+def test_in_half_precision_numbers_are_still_told_apart(tmp_path: Path) -> None:
+    made = encoder(num_labels=1)
+    with torch.no_grad():
+        made.classifier.bias.fill_(9.0)
+    made.bfloat16().save_pretrained(tmp_path)
+    tokenizer().save_pretrained(tmp_path)
+    found = [one.value for one in told(load_reward(tmp_path, device="cpu"), rate())]
+    assert len({*found}) == len(TEXTS)
 
 
 def test_numbers_that_are_none_are_no_scores() -> None:
@@ -223,6 +320,10 @@ def test_other_weights_labels_or_ways_to_read_are_another_feedback() -> None:
     def id_of(label: str, reads: Any, model: Any = made) -> str:
         return Classifier(model, tokenizer(), reading=LabelSettings(label=label, reads=reads)).id
 
+    def id_of_columns(*names: str) -> str:
+        return Classifier(made, tokenizer(model_input_names=[*names]), reading=LabelSettings(label="0")).id
+
+    assert id_of_columns("input_ids") != id_of_columns("input_ids", "token_type_ids")
     ids = [
         id_of("0", "reply"),
         id_of("1", "reply"),

@@ -124,15 +124,25 @@ def find_model(
 
 def find_scorer(what: str, *, runs: str | Path = "runs", offline: bool = False) -> FoundModel:
     """Find what scores replies: MODEL, or MODEL#LABEL of a classifier of several labels."""
-    model, mark, label = what.rpartition("#")
-    if not mark or Path(what).is_dir():
-        model, label = what, ""
+    model, label = _labelled(what)
     if is_remote(model):
         wrong, accepted = "an endpoint is no reward model", "a folder, a hub id or run:NAME"
         do = "name one of these, or have the endpoint judge with --judge"
         raise CapabilityError(explain(wrong, found=model, accepted=accepted, do=do))
     found = find_model(model, runs=runs, offline=offline)
     return replace(found, label=label, identity=f"{found.identity}#{label}" if label else found.identity)
+
+
+def _labelled(what: str) -> tuple[str, str]:
+    """A model and its label: parted at the first # that a folder stands before, or else at the first."""
+    if "#" not in what or Path(what).is_dir():
+        return what, ""
+    places = [at for at, letter in enumerate(what) if letter == "#"]
+    at = next((place for place in places if place and Path(what[:place]).is_dir()), places[0])
+    if not (what[:at] and what[at + 1 :]):
+        wrong, accepted = "a model or its label is empty", "MODEL, or MODEL#LABEL"
+        raise NotFoundError(explain(wrong, found=what, accepted=accepted, do="name both, or leave the # out"))
+    return what[:at], what[at + 1 :]
 
 
 def _base() -> FoundModel:

@@ -40,9 +40,19 @@ _OWN = {
     "judge": "--judge",
     "toxicity": "--toxicity",
 }
-_MORE = ("toxicity",)  # of little use to most, and not proposed
+_UNPROPOSED = ("toxicity",)  # of use with one kind of set only
 _FILE = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _domain(_context: click.Context, _option: click.Parameter, said: str) -> tuple[str, str]:
+    """The column of domains and the one that was learned from, or nothing of both."""
+    column, mark, inside = said.partition("=")
+    if said and not (mark and column.strip() and inside.strip()):
+        wrong, accepted = "--domain cannot be read", "COLUMN=VALUE, such as subject=law"
+        do = "name the column of --data, and its value for what MODEL learned from"
+        raise InputError(explain(wrong, found=said, accepted=accepted, do=do))
+    return column.strip(), inside.strip()
 
 
 @click.command("score", cls=Sectioned, sections=_SECTIONS)
@@ -92,6 +102,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--domain",
     default="",
+    callback=_domain,
     metavar="COLUMN=VALUE",
     help="The column of --data that says of which domain a row is, and the one that MODEL learned from.",
 )
@@ -135,7 +146,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     help="The folder of runs, where cards are kept.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs, in place of text.")
-@click.option("--served", default="", metavar="NAME", help="Which model, where an address serves several.")
+@click.option(
+    "--served",
+    multiple=True,
+    metavar="[MODEL=]NAME",
+    help="Which of its models, where an address serves several.",
+)
 @click.option(
     "--key-env",
     multiple=True,
@@ -177,12 +193,13 @@ def command(models: tuple[str, ...], **given: Any) -> None:
     reach = _reach(models, given)
     found = _found(models, given, reach)
     with ExitStack() as stack:
+        stack.callback(lambda: click.echo(reach.bill.rstrip(), err=True) if reach.bill else None)
         job = _job(found, given, stack, reach)
         kept: list[scoring.Kept] = []
         for at, model in enumerate(found, 1):
             which = f" ({at} of {len(found)})" if len(found) > 1 else ""
             with Telling(f"{model.name}{which}") as tell:
-                kept.append(score(job, model, tell, again=given["again"]))
+                kept.append(score(job, model, tell, again=given["again"], short=lambda: reach.short))
         shown = kept[0] if len(kept) == 1 else together(job, kept)
     if given["as_json"]:
         emit(shown.json)
@@ -193,14 +210,14 @@ def command(models: tuple[str, ...], **given: Any) -> None:
     before = "It was scored before; --again scores it anew. " if shown.known else ""
     flags = ", ".join(_missing(models, given))
     more = f"More would be measured with {flags}. " if flags else ""
-    click.echo(f"{before}{reach.bill}{more}The page is {(given['output'] or shown.folder) / PAGE}.", err=True)
+    click.echo(f"{before}{more}The page is {(given['output'] or shown.folder) / PAGE}.", err=True)
 
 
 def _missing(models: Sequence[str], given: dict[str, Any]) -> list[str]:
     """The flags without which a card has gaps: its reasons name what is lacking, not how to give it here."""
     own = {name: flag for name, flag in _OWN.items() if any(given[one] for one in _OWN)}
     flags = own if len(models) > 1 or models[0] == BASE_NAME else {"base": "--base"} | own
-    return [flag for name, flag in flags.items() if not given[name] and name not in _MORE]
+    return [flag for name, flag in flags.items() if not given[name] and name not in _UNPROPOSED]
 
 
 def _reach(models: Sequence[str], given: dict[str, Any]) -> Reach:
@@ -241,6 +258,7 @@ def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack, r
     }
     if len(found) > 1:
         named.setdefault("base", found[0])
+    _check_spelled_once([*found, *named.values()])
     remote = any(is_remote(one.what) for one in (*found, *named.values()))
     scored = "reward" in named or "toxicity" in named
     return Job(
@@ -248,7 +266,7 @@ def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack, r
         data=given["data"],
         sets=given["sets"],
         mapping=given["mapping"],
-        domain=_domain(given["domain"]),
+        domain=given["domain"],
         on_bad_row=given["on_bad_row"],
         limit=given["limit"],
         seed=given["seed"],
@@ -262,14 +280,14 @@ def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack, r
     )
 
 
-def _domain(said: str) -> tuple[str, str]:
-    """The column of domains and the one that was learned from, or nothing of both."""
-    column, mark, inside = said.partition("=")
-    if said and not (mark and column.strip() and inside.strip()):
-        wrong, accepted = "--domain cannot be read", "COLUMN=VALUE, such as subject=law"
-        do = "name the column of --data, and its value for what MODEL learned from"
-        raise InputError(explain(wrong, found=said, accepted=accepted, do=do))
-    return column.strip(), inside.strip()
+def _check_spelled_once(models: Sequence[FoundModel]) -> None:
+    """Refuse an endpoint under two spellings: its key and its price would be those of one of them."""
+    spelled: dict[str, str] = {}
+    for one in models:
+        if is_remote(one.what) and spelled.setdefault(one.identity, one.what) != one.what:
+            wrong, accepted = "one endpoint is spelled in two ways", f"{spelled[one.identity]} in every place"
+            do = "spell it in one way"
+            raise InputError(explain(wrong, found=one.what, accepted=accepted, do=do))
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -287,11 +305,14 @@ def _check(given: dict[str, Any]) -> None:
         wrong, accepted = "a mapping of columns has nothing to map", "--map beside --data"
         found, do = given["mapping"], "leave it out; test sets are known by the names of their columns"
         raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
-    _domain(given["domain"])
-    if given["domain"] and not (given["data"] and given["reward"]):
+    if any(given["domain"]) and not (given["data"] and given["reward"]):
         wrong, accepted = "domains say nothing by themselves", "--domain beside --data and --reward"
         do = "give both, or leave it out"
-        raise InputError(explain(wrong, found=given["domain"], accepted=accepted, do=do))
+        raise InputError(explain(wrong, found="=".join(given["domain"]), accepted=accepted, do=do))
+    if given["toxicity"] and not given["sets"]:
+        wrong, accepted = "nothing is asked that could be toxic", "--toxicity beside --set"
+        do = "give a set of beginnings, such as RealToxicityPrompts, or leave it out"
+        raise InputError(explain(wrong, found=given["toxicity"], accepted=accepted, do=do))
     if nameless := [name for name in given["names"] if not name.strip()]:
         do, accepted = "give a name, or leave --name out", "a name that can be read"
         raise InputError(explain("a model has an empty name", found=nameless[0], accepted=accepted, do=do))

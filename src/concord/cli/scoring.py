@@ -18,6 +18,7 @@ from typing import Any, cast
 from concord import __version__, wire
 from concord.cli.opening import FoundModel, needing_torch, spent
 from concord.durable import read_json, write_json
+from concord.errors import InputError, Said, explain, nearest
 from concord.eval.card import CARD_FORMAT, CardRecord, CardSettings, SideRow, record_harbour, side_by_side
 from concord.eval.card.drawing import known_of
 from concord.eval.card.own import OwnSettings, score_own
@@ -194,8 +195,18 @@ class Kept:
         write_page(self.page(), folder / PAGE)
 
 
-def score(job: Job, model: FoundModel, tell: _Tell, *, again: bool = False) -> Kept:
-    """The card of a model: what is there of it or, `again` in any case, made and kept."""
+def score(
+    job: Job,
+    model: FoundModel,
+    tell: _Tell,
+    *,
+    again: bool = False,
+    short: Callable[[], bool] = lambda: False,
+) -> Kept:
+    """The card of a model: what is there of it or, `again` in any case, made and kept.
+
+    short: whether something could not be asked for want of money: the card is then made anew the next time
+    """
     run = Run.open(
         job.runs,
         name=_slug("score", model.name),
@@ -216,7 +227,10 @@ def score(job: Job, model: FoundModel, tell: _Tell, *, again: bool = False) -> K
             write_json(run.path / _RECORD, wire.to_json(card))
         kept.write(run.path)
         run.write_results(card.card.results if isinstance(card, CardRecord) else card.results)
-        run.mark("finished")
+        if short():
+            run.mark("stopped", reason="the ceiling left no room for all requests")
+        else:
+            run.mark("finished")
         return kept
 
 
@@ -276,13 +290,14 @@ def _own(job: Job, model: FoundModel, tell: _Tell) -> Scorecard:
     tell(0.0, "reading the rows")
     sets, data = _read_own(job)
     tell(0.0, "loading")
+    feedback, toxicity = _scorer(job, job.reward), _scorer(job, job.toxicity, alone=True)
     before = job.before(model)
     base = None if before is None else job.policy(before)
     return score_own(
         job.policy(model),
         sets=sets,
         data=data,
-        feedback=_scorer(job, job.reward),
+        feedback=feedback,
         judge=_judge(job, base),
         base=base,
         settings=OwnSettings(
@@ -291,7 +306,7 @@ def _own(job: Job, model: FoundModel, tell: _Tell) -> Scorecard:
             trained_on=job.trained_on,
             domain=job.domain[0],
             inside=job.domain[1],
-            toxicity=_scorer(job, job.toxicity, alone=True),
+            toxicity=toxicity,
         ),
         tell=tell,
     )
@@ -300,10 +315,27 @@ def _own(job: Job, model: FoundModel, tell: _Tell) -> Scorecard:
 def _read_own(job: Job) -> tuple[list[EvalSet], Reading | None]:
     """Test sets and data, read to the end: what is wrong with them is found before a model is loaded."""
     sets = [one for file in job.sets for one in read_sets(str(file), on_bad_row=job.on_bad_row)]
+    if job.toxicity is not None and not any(one.shape.name == "rtp" for one in sets):
+        wrong, do = (
+            "no set asks what could be toxic",
+            "give beginnings of texts, as RealToxicityPrompts has them",
+        )
+        found = Said(", ".join(dict.fromkeys(one.shape.name for one in sets)) or "no set")
+        raise InputError(explain(wrong, found=found, accepted="a set of the shape rtp", do=do))
     if not job.data:
         return sets, None
     data = open_items(list(map(str, job.data)), mapping=job.mapping, on_bad_row=job.on_bad_row)
-    deque(data, maxlen=0)
+    column, inside = job.domain
+    there = {str(item.meta[column]) for item in data if column in item.meta} if column else set[str]()
+    if not column:
+        deque(data, maxlen=0)
+    if column and inside not in there:
+        wrong, do = (
+            "no row is of the domain that was learned from",
+            "name a column of --data and a value in it",
+        )
+        accepted = nearest(inside, sorted(there)[:99]) if there else "a column of --data"
+        raise InputError(explain(wrong, found=f"{column}={inside}", accepted=accepted, do=do))
     return sets, data
 
 
@@ -313,12 +345,10 @@ def _scorer(job: Job, scorer: FoundModel | None, *, alone: bool = False) -> Feed
         return None
     with needing_torch("a model that scores replies"):
         from concord.engine import LabelSettings, load_reward
-    reading = LabelSettings(label=scorer.label, reads="reply" if alone else "")
-    labelled = alone or scorer.label
-    return cast(
-        "Feedback",
-        load_reward(scorer.what, store=job.store, reading=reading if labelled else None, offline=job.offline),
-    )
+    reading = LabelSettings(label=scorer.label, reads="reply" if alone else "", probability=alone)
+    read = reading if alone or scorer.label else None
+    loaded = load_reward(scorer.what, store=job.store, reading=read, offline=job.offline)
+    return cast("Feedback", loaded)
 
 
 def _judge(job: Job, base: Policy | None) -> Feedback | PairJudge | None:

@@ -3,7 +3,7 @@ their head, and causal models whose head stands beside them in a file. Which of 
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -161,8 +161,12 @@ def _headed(model: str | Path, found: Held, how: Loading) -> LogProbs:
 
 
 def load_labels(model: str | Path, how: Loading) -> Any:
-    """A classifier of whole texts, with as many labels as it has."""
-    return _whole(model, Held("labels"), how).to(device_named(how.device)).eval()
+    """A classifier of whole texts, with as many labels as it has.
+
+    In float32, where nothing else is asked for: in bfloat16, numbers near 10 would be 1/16 apart.
+    """
+    exact = replace(how, dtype="float32") if how.dtype == "auto" else how
+    return _whole(model, Held("labels"), exact).to(device_named(how.device)).eval()
 
 
 def _classifier(model: str | Path, found: Held, how: Loading) -> Scores:

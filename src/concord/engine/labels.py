@@ -5,10 +5,12 @@
 
 A classifier of one label gives its raw number, as a reward model does. One of several gives the probability
 of the label that was named: by softmax, or by sigmoid where its files say that labels do not exclude each
-other. `Score.parts` has all labels. Only texts of one length go through the model together, so nothing is
-padded, and a score does not depend on what is scored beside it.
+other; or its raw number, where they say that it is a regression. `Score.parts` has all labels. Only texts of
+one length go through the model together, so nothing is padded, and a score does not depend on what is scored
+beside it.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,12 +21,15 @@ import torch
 from numpy.typing import NDArray
 
 from concord.engine.generation import resting
+from concord.engine.loading import explained
+from concord.engine.model import text_config
 from concord.engine.precision import hashed, identify
 from concord.engine.reference import BUDGET
 from concord.engine.switch import kernel
 from concord.errors import InputError, Said, explain, nearest
 from concord.render import Renderer, RenderSettings, Unrendered
 from concord.render.encoder import Encoder
+from concord.render.loading import sane_length
 from concord.store import Store, key
 from concord.types import Item, Message, Rate, Score, Text, Turns, Unscored, Usage
 
@@ -45,10 +50,14 @@ _Tokens: TypeAlias = Mapping[str, list[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings:
-    """Which label is the score, by its name or its number, and what of a conversation is read."""
+    """Which label is the score, by its name or its number, and what of a conversation is read.
+
+    probability: refuse a model whose numbers are no probabilities
+    """
 
     label: str = ""
     reads: Reads = ""
+    probability: bool = False
 
     def __post_init__(self) -> None:
         if self.reads not in get_args(Reads):
@@ -75,16 +84,40 @@ class Classifier:
         names: Mapping[int, str] = model.config.id2label
         self.labels = tuple(str(names[number]) for number in sorted(names))
         self._place = _place(self.labels, self.reading.label)
+        self._scale = _scale(model.config)
+        if self.reading.probability and self._scale == "raw":
+            wrong, do = "the classifier gives no probabilities", "name one that does"
+            accepted = "several labels, or one that its files call multi_label_classification"
+            found = Said(f"{len(self.labels)} label, or a regression")
+            raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
         chat = bool(getattr(tokenizer, "chat_template", None))
         self.reads: Reads = self.reading.reads or ("chat" if chat else "pair")
         self._renderer = Renderer(tokenizer, settings=settings) if self.reads == "chat" else None
+        if self.reads == "pair" and not _tells_apart(tokenizer):
+            wrong = "the classifier cannot tell a reply from its prompt"
+            found = Said("a tokenizer without a mark between two texts")
+            accepted = "one that has such a mark, or a chat template"
+            do = 'read replies alone, by reads="reply", or give the tokenizer its template'
+            raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
         self._longest = _longest(model, tokenizer)
+
+    @property
+    def _known(self) -> int:
+        """How many tokens the model knows."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def _alone(self) -> bool:
+        """Whether texts go through the model one by one: causal models without a padding token want it so."""
+        return getattr(text_config(self.model), "pad_token_id", None) is None
 
     @cached_property
     def id(self) -> str:
         """The hash of weights, tokenizer and settings. The first look reads every weight."""
         reads = self._renderer.id if self._renderer else Encoder(self.tokenizer).content
-        return f"label-{key('label', FORMAT, hashed(self.model), reads, self.reads, self._place)[:32]}"
+        columns = list(self.tokenizer.model_input_names)
+        parts = (hashed(self.model), reads, columns, self.reads, self._place)
+        return f"label-{key('label', FORMAT, *parts)[:32]}"
 
     def rate(self, rates: Sequence[Rate]) -> Sequence[tuple[Score | Unscored, ...]]:
         """Score all replies of all rates together, in order."""
@@ -103,8 +136,17 @@ class Classifier:
             except InputError as error:
                 yield str(error)
                 continue
-            many = len(seen["input_ids"])
-            if many > self._longest:
+            ids = seen["input_ids"]
+            if not ids or max(ids) >= self._known:
+                wrong = "the classifier cannot read this text"
+                found = Said(f"the token {max(ids)}" if ids else "no token")
+                accepted, do = (
+                    f"tokens below {self._known}, at least one",
+                    "give it the tokenizer it came with",
+                )
+                yield explain(wrong, found=found, accepted=accepted, do=do)
+                continue
+            if (many := len(ids)) > self._longest:
                 wrong, do = "the text is longer than the classifier reads", "score shorter replies"
                 accepted = f"at most {self._longest} tokens"
                 yield explain(wrong, found=Said(f"{many} tokens"), accepted=accepted, do=do)
@@ -113,10 +155,16 @@ class Classifier:
 
     def _seen(self, rate: Rate, turns: Turns) -> _Tokens:
         prompt = () if rate.prompt.tokens is not None or self.reads == "reply" else rate.prompt.messages
-        odd = [part for turn in (*prompt, *turns) for part in turn.parts if not isinstance(part, Text)]
+        every = (*prompt, *turns)
+        odd: list[object] = [part for turn in every for part in turn.parts if not isinstance(part, Text)]
+        if self.reads != "chat":  # a template has a place for them
+            odd += [call for turn in every for call in turn.tool_calls]
+            odd += [Said("thinking") for turn in every if turn.reasoning]
+            odd += [] if turns else [Said("a reply of no turns")]
         if odd or (rate.prompt.tokens is not None and self.reads == "pair"):
             wrong, accepted = "a classifier of text reads text alone", "messages of text"
-            found = Said(type(odd[0]).__name__ if odd else "a prompt of tokens")
+            first = odd[0] if odd else Said("a prompt of tokens")
+            found = first if isinstance(first, Said) else Said(type(first).__name__)
             do = "ask a feedback that can see or hear" if odd else "give the prompt as messages"
             raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
         if self._renderer is not None:
@@ -146,7 +194,7 @@ class Classifier:
         missing = {one: text for one, text in by_key.items() if one not in found}
         costs = {one: Usage(calls=1, prompt_tokens=len(text["input_ids"])) for one, text in missing.items()}
         with resting(self.model):
-            for batch in _alike(missing):
+            for batch in _alike(missing, alone=self._alone):
                 made = dict(zip(batch, self._together([missing[one] for one in batch]), strict=True))
                 if self.store is not None:
                     self.store.put_many({one: numbers.tobytes() for one, numbers in made.items()})
@@ -157,18 +205,19 @@ class Classifier:
         """What the model says of texts of one length."""
         device = next(self.model.parameters()).device
         given = {name: torch.tensor([one[name] for one in texts], device=device) for name in texts[0]}
-        logits = self.model(**given).logits.float().cpu().numpy().astype(_NUMBER)
-        return list(logits)
+        with explained("the classifier could not read its texts", self.model.config.name_or_path):
+            logits = self.model(**given).logits
+        return list(logits.float().cpu().numpy().astype(_NUMBER))
 
     def _score(self, numbers: _Numbers, usage: Usage) -> Score | Unscored:
         logits = torch.from_numpy(numbers.astype(np.float64))
         if not bool(logits.isfinite().all()):
             return Unscored("the classifier's number is not a number", usage=usage)
-        if len(self.labels) == 1:
-            return Score(float(logits[0]), usage=usage)
-        apart = self.model.config.problem_type == "multi_label_classification"
-        shares = (logits.sigmoid() if apart else logits.softmax(0)).tolist()
-        return Score(shares[self._place], parts=dict(zip(self.labels, shares, strict=True)), usage=usage)
+        made = {"sigmoid": logits.sigmoid(), "softmax": logits.softmax(0), "raw": logits}
+        values = made[self._scale].tolist()
+        names = self.labels if len({*self.labels}) == len(self.labels) else map(str, range(len(values)))
+        parts = dict(zip(names, values, strict=True)) if len(values) > 1 else {}
+        return Score(values[self._place], parts=parts, usage=usage)
 
 
 def _text(messages: Sequence[Message]) -> str:
@@ -179,15 +228,30 @@ def _place(labels: Sequence[str], named: str) -> int:
     """Which of the labels is meant."""
     if not named and len(labels) == 1:
         return 0
-    if named in labels:
+    if labels.count(named) == 1:
         return labels.index(named)
     if named.isdecimal() and int(named) < len(labels):
         return int(named)
     wrong = "the classifier has no such label" if named else "the classifier has several labels"
+    wrong = f"{labels.count(named)} labels have this name" if named in labels else wrong
     do = "name the label whose probability is the score"
     raise InputError(
         explain(wrong, found=named or Said(str(len(labels))), accepted=nearest(named, labels), do=do)
     )
+
+
+def _tells_apart(tokenizer: Any) -> bool:
+    """Whether a pair has a mark more than a text alone: the one between its two texts."""
+    alone, both = (int(tokenizer.num_special_tokens_to_add(pair=pair)) for pair in (False, True))
+    return both > alone
+
+
+def _scale(config: Any) -> Literal["sigmoid", "softmax", "raw"]:
+    """What makes scores of the model's numbers, as its files say."""
+    kind = config.problem_type
+    if kind == "multi_label_classification":
+        return "sigmoid"
+    return "raw" if kind == "regression" or config.num_labels == 1 else "softmax"
 
 
 def _longest(model: Any, tokenizer: Any) -> int:
@@ -197,15 +261,15 @@ def _longest(model: Any, tokenizer: Any) -> int:
         # Where padding has a position of its own, those of tokens begin behind it.
         if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
             positions -= int(part.padding_idx) + 1
-    told = int(min(tokenizer.model_max_length, 1 << 30))
-    return min(told, positions) if positions > 0 else told
+    known = [one for one in (positions, sane_length(tokenizer)) if one and one > 0]
+    return min(known, default=sys.maxsize)
 
 
-def _alike(texts: Mapping[str, _Tokens]) -> Iterator[list[str]]:
+def _alike(texts: Mapping[str, _Tokens], *, alone: bool) -> Iterator[list[str]]:
     """Texts that go through the model together: of one length, and no more tokens than the budget."""
     by_length: dict[int, list[str]] = {}
     for name, text in texts.items():
         by_length.setdefault(len(text["input_ids"]), []).append(name)
     for length, names in sorted(by_length.items(), reverse=True):
-        many = max(1, BUDGET // max(1, length))
+        many = 1 if alone else max(1, BUDGET // max(1, length))
         yield from (names[at : at + many] for at in range(0, len(names), many))

@@ -316,6 +316,23 @@ def _steps(message: Message, separator: str) -> list[str]:
 # --- loading ----------------------------------------------------------------------------------------------
 
 
+def _labelled(model: str | Path, what: Held, reading: LabelSettings) -> tuple[Held, LabelSettings | None]:
+    """What a model is when it is to be read by a label.
+
+    One that scores whole conversations is a reward model still: under one identity, whatever it is called.
+    """
+    if what == Held("rewards") and (reading.reads == "reply" or reading.probability):
+        return Held("labels"), reading
+    if what.kind == "rewards" and reading == LabelSettings():
+        return what, None
+    if what.kind != "labels":
+        wrong, found = f"{model} has no labels to choose from", Said("a model of one number, or adapters")
+        accepted = "a whole sequence classifier"
+        do = "leave the label out, or merge adapters into their model and name that"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+    return what, reading
+
+
 _READINGS: Mapping[Kind, type[Any]] = {
     "rewards": RewardSettings,
     "steps": StepSettings,
@@ -344,8 +361,8 @@ def load_reward(
     offline = out_of_reach(model, offline=offline)
     how = Loading(dtype=dtype, device=device, offline=offline, trust_remote_code=trust_remote_code)
     what = held(model, how)
-    if isinstance(reading, LabelSettings) and what == Held("rewards"):
-        what = Held("labels")  # any classifier can be read as one
+    if isinstance(reading, LabelSettings):
+        what, reading = _labelled(model, what, reading)
     made = _READINGS[what.kind]
     read: Any = made() if reading is None else reading
     if not isinstance(read, made):

@@ -59,7 +59,7 @@ class Account:
             wrong, do = "a ceiling without prices says nothing", "give prices=Prices(prompt=..., new=...)"
             raise InputError(explain(wrong, found=NOTHING, accepted="what a million tokens cost", do=do))
         self.prices = prices
-        self.ceiling = ceiling if purse is None else purse.ceiling
+        self._ceiling = ceiling
         self._purse = purse
         self.spent = Usage()
         """All that was paid, and may have been paid."""
@@ -67,6 +67,8 @@ class Account:
         """How many requests brought no answer that says what it cost; `spent` has the most they can."""
         self.reused = 0
         """How many replies were taken from the store, for nothing."""
+        self.refused = 0
+        """How many requests did not fit beneath the ceiling."""
         self._set_aside: list[float] = []
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -75,9 +77,14 @@ class Account:
         return 0.0 if self.prices is None else self.prices.cost(prompt_tokens, new_tokens)
 
     @property
+    def ceiling(self) -> float | None:
+        """The most that may be spent: here, or of the purse."""
+        return self._ceiling if self._purse is None else self._purse.ceiling
+
+    @property
     def paid(self) -> float:
         """What counts against the ceiling: of all that have the same purse."""
-        return (self._purse or self).spent.cost
+        return self.spent.cost if self._purse is None else self._purse.paid
 
     @asynccontextmanager
     async def room(self, most: float) -> AsyncGenerator[bool]:
@@ -92,6 +99,7 @@ class Account:
         if self.ceiling is not None:
             while self.spent.cost + sum(self._set_aside) + most > self.ceiling:
                 if not self._set_aside:
+                    self.refused += 1
                     yield False
                     return
                 free = asyncio.get_running_loop().create_future()

@@ -51,6 +51,14 @@ def load_tokenizer(model: str | Path, *, offline: bool = True, trust_remote_code
     if tokenizer is False or not callable(tokenizer):
         wrong, accepted = "the model has no tokenizer", "a model of text, with its tokenizer's files"
         raise NotFoundError(explain(wrong, found=NOTHING, accepted=accepted, do="check the name"))
+    made: Any = tokenizer
+    if len(made) <= len(made.all_special_ids):
+        # Without its files transformers makes one that knows nothing, and reads every text as the same.
+        wrong, accepted = (
+            "the tokenizer of the model knows no words",
+            "tokenizer.json, or the files it is made of",
+        )
+        raise NotFoundError(explain(wrong, found=str(model), accepted=accepted, do="put its files beside it"))
     return tokenizer
 
 
