@@ -21,7 +21,10 @@ def test_what_is_kept_was_measured_by_a_benchmark_that_is_there() -> None:
     kept = {file.stem for file in RESULTS.glob("*.json")}
     assert kept <= {*names()}
     for name in kept & {*WORKLOADS}:
-        summary = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["summary"]
+        found = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        summary = found["summary"]
         assert summary["workload"] == name
-        assert summary["losses_equal"], name
+        # In bfloat16 each side rounds in its own way, by about 1e-3 from what float32 gives.
+        exact = found["settings"]["precision"] == "fp32"
+        assert summary["losses_equal"] if exact else summary["largest_loss_difference"] < 2e-3, name
         assert summary["ratio"] > 1, name
