@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 import transformers as tf
@@ -13,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from concord.engine import RewardModel, RewardSettings, labels
 from concord.engine.labels import Classifier, LabelSettings
 from concord.engine.rewards import load_reward
-from concord.errors import InputError, NotFoundError
+from concord.errors import CapabilityError, InputError, NotFoundError
 from concord.store import Store
 from concord.types import (
     Feedback,
@@ -294,6 +295,28 @@ def test_a_pair_needs_a_mark_between_its_texts() -> None:
     )
     assert isinstance(empty, Unscored)
     assert "found no token" in empty.reason
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")
+def test_adapters_of_a_classifier_of_texts_are_to_be_merged_first(tmp_path: Path) -> None:
+    base = home(tmp_path / "base", num_labels=1)
+    made = tf.AutoModelForSequenceClassification.from_pretrained(base)
+    how = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"])
+    peft.get_peft_model(made, how).save_pretrained(str(tmp_path / "adapters"))
+    with pytest.raises(
+        CapabilityError, match=r"adapters on BertForSequenceClassification, to be merged into it first"
+    ):
+        load_reward(tmp_path / "adapters", device="cpu")
+
+
+def test_weights_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(labels, "hashed", lambda model: seen.append(1) or "same")
+    model = Classifier(encoder(num_labels=1), tokenizer())
+    for text in TEXTS:
+        told(model, rate([text]))
+    assert model.id.startswith("label-")
+    assert seen == [1]
 
 
 def test_in_half_precision_numbers_are_still_told_apart(tmp_path: Path) -> None:

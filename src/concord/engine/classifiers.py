@@ -84,12 +84,15 @@ def held(model: str | Path, how: Loading) -> Held:
             raise _no_scores(model, f"adapters for the task {task}")
         if adapted(base, offline=how.offline) is not None:
             raise _no_scores(model, f"adapters on other adapters, {base}")
+        below = _config(base, how)
+        if _names(below)[0].endswith("ForSequenceClassification") and (
+            below.num_labels != 1 or not _at_the_end(below, base, how)
+        ):
+            what = f"adapters on {_names(below)[0]}, to be merged into it first"
+            raise _no_scores(model, what)
         return Held(_TASKS[task], base)
-    with explained("no model could be loaded", model):
-        here = how.offline or Path(model).is_dir()
-        trust = how.trust_remote_code
-        config: Any = AutoConfig.from_pretrained(str(model), local_files_only=here, trust_remote_code=trust)
-    names: list[str] = getattr(config, "architectures", None) or ["a model of no named class"]
+    config = _config(model, how)
+    names = _names(config)
     kinds: list[Kind] = [kind for ending, kind in _ENDINGS.items() if names[0].endswith(ending)]
     if not kinds:
         raise _no_scores(model, names[0])
@@ -98,6 +101,18 @@ def held(model: str | Path, how: Loading) -> Held:
     if kinds == ["rewards"] and not (config.num_labels == 1 and _at_the_end(config, model, how)):
         return Held("labels")
     return Held(kinds[0])
+
+
+def _config(model: str | Path, how: Loading) -> Any:
+    with explained("no model could be loaded", model):
+        here = how.offline or Path(model).is_dir()
+        trust = how.trust_remote_code
+        return AutoConfig.from_pretrained(str(model), local_files_only=here, trust_remote_code=trust)
+
+
+def _names(config: Any) -> list[str]:
+    """The classes that a model was saved by."""
+    return getattr(config, "architectures", None) or ["a model of no named class"]
 
 
 def _at_the_end(config: Any, model: str | Path, how: Loading) -> bool:

@@ -101,6 +101,11 @@ class Classifier:
             raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
         self._longest = _longest(model, tokenizer)
 
+    @cached_property
+    def _weights(self) -> str:
+        """The hash of the model: to read every weight takes long, and they do not move."""
+        return hashed(self.model)
+
     @property
     def _known(self) -> int:
         """How many tokens the model knows."""
@@ -116,7 +121,7 @@ class Classifier:
         """The hash of weights, tokenizer and settings. The first look reads every weight."""
         reads = self._renderer.id if self._renderer else Encoder(self.tokenizer).content
         columns = list(self.tokenizer.model_input_names)
-        parts = (hashed(self.model), reads, columns, self.reads, self._place)
+        parts = (self._weights, reads, columns, self.reads, self._place)
         return f"label-{key('label', FORMAT, *parts)[:32]}"
 
     def rate(self, rates: Sequence[Rate]) -> Sequence[tuple[Score | Unscored, ...]]:
@@ -185,7 +190,7 @@ class Classifier:
     def _said(self, texts: Sequence[_Tokens]) -> list[tuple[_Numbers, Usage]]:
         """The model's numbers for each text, one a label, and what that cost now."""
         how = {"layout": "rows", "kernel": str(kernel(self.model)), "head": "labels"}
-        name = identify(self.model, **how, weights=hashed(self.model)).key
+        name = identify(self.model, **how, weights=self._weights).key
         keys = [key("labels", name, sorted(one.items())) for one in texts]
         by_key = dict(zip(keys, texts, strict=True))
         held = {} if self.store is None else self.store.get_many(by_key)
