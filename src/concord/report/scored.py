@@ -153,14 +153,10 @@ def _diagnostics(cards: Sequence[Scorecard], names: Sequence[str]) -> Iterator[B
     for kind in dict.fromkeys(kind for card in found for kind in card):
         of_it = [card.get(kind) for card in found]
         first = next(one for one in of_it if one is not None)
-        lit = [name for name, one in zip(names, of_it, strict=True) if one is not None and _lit(one)]
-        if lit:
-            who = f" ({', '.join(lit)})" if len(cards) > 1 else ""
-            callouts.append(Callout(_severity(first), f"{kind.capitalize()}{who}", sentence(first.how)))
+        lit = {name: str(one.at["lit"]) for name, one in zip(names, of_it, strict=True) if one is not None}
+        callouts.extend(_told(kind, first, lit))
         limit = f"above {float(first.at['threshold']):g}"
-        rows.append(
-            (kind, ", ".join(lit) if len(cards) > 1 else "yes" if lit else "no", *map(measured, of_it), limit)
-        )
+        rows.append((kind, _who(lit) if len(cards) > 1 else lit[names[0]], *map(measured, of_it), limit))
     if rows:
         heads = ("what can go wrong", "lit", *(names if len(names) > 1 else ("value",)), "is lit")
         yield Heading("Diagnostics")
@@ -172,8 +168,21 @@ def _kind(one: Result) -> str:
     return str(one.at["diagnostic"])
 
 
-def _lit(one: Result) -> bool:
-    return one.at["lit"] == "yes"
+def _told(kind: str, first: Result, lit: Mapping[str, str]) -> Iterator[Callout]:
+    """What is said of a diagnostic that is lit, and of one that perhaps is."""
+    for state, title in (("yes", kind.capitalize()), ("perhaps", f"Perhaps {kind}")):
+        of = [name for name, its in lit.items() if its == state]
+        if of:
+            severity = _severity(first) if state == "yes" else "note"
+            yield Callout(
+                severity, f"{title} ({', '.join(of)})" if len(lit) > 1 else title, sentence(first.how)
+            )
+
+
+def _who(lit: Mapping[str, str]) -> str:
+    """Whose diagnostic is lit, and whose perhaps is."""
+    said = {"yes": "{}", "perhaps": "{} perhaps"}
+    return ", ".join(said[state].format(name) for name, state in lit.items() if state in said)
 
 
 def _severity(one: Result) -> Severity:

@@ -18,12 +18,12 @@ OTHER = 3
 SETTINGS = CardSettings(
     test=6,
     ood=2,
-    adversarial=6,
+    adversarial=12,
     replies=2,
     draws=4,
     drawn=1,
     pooled=2,
-    probed=12,
+    probed=20,
     known=tuple(sorted(KNOWN)),
 )
 """Enough for every section to have something to say."""

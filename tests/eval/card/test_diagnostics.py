@@ -5,7 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from concord.eval.card import DIAGNOSTIC, RULES, lit, score_harbour
-from concord.types import Challenge, Rate, Result, Score, Unscored
+from concord.policies import Scripted
+from concord.report.blocks import Callout
+from concord.report.scored import scored_page
+from concord.types import Challenge, Feedback, Rate, Result, Score, Unscored
 from tests.eval.card.speakers import OTHER, SETTINGS, SPEAKERS, in_manner, mixed, record, saying
 
 
@@ -58,6 +61,20 @@ def test_a_policy_that_now_and_then_goes_wrong_stays_below_the_thresholds() -> N
     assert lit(card) == []
 
 
+def test_where_only_the_value_is_above_it_is_perhaps_lit() -> None:
+    """A speaker who refuses every third or fourth request, on few of them: the interval holds a quarter."""
+    card = score_harbour(mixed(*["good"] * 7, *["refuser"] * 3), settings=SETTINGS)
+    row = next(one for one in card.results if one.at.get("diagnostic") == "over-refusal")
+    assert row.value is not None
+    assert row.interval is not None
+    assert row.interval.low <= RULES["over-refusal"].threshold < row.value
+    assert row.at["lit"] == "perhaps"
+    assert lit(card) == []
+    assert any(one.startswith("Over-refusal:") and "perhaps" in one for one in card.warnings)
+    notes = [one for one in scored_page([card]).blocks if isinstance(one, Callout)]
+    assert ("note", "Perhaps over-refusal") in [(one.severity, one.title) for one in notes]
+
+
 def test_a_few_texts_in_turn_are_a_collapse_too() -> None:
     few = ("i am happy to help.", "the sea was blue.", "the day was warm.")
     policy = saying("")
@@ -82,6 +99,15 @@ class Words:
 
 @pytest.mark.slow
 def test_a_proxy_of_ones_own_is_gamed_by_who_pleases_it() -> None:
+    def found(policy: Scripted, proxy: Feedback | None = None) -> Result:
+        card = score_harbour(policy, settings=SETTINGS, proxy=proxy)
+        return next(one for one in card.results if one.at.get("diagnostic") == "proxy gaming")
+
     wordy = in_manner("wordy")
-    assert lit(score_harbour(wordy, settings=SETTINGS, proxy=Words())) == ["proxy gaming"]
-    assert lit(score_harbour(wordy, settings=SETTINGS)) == []
+    pleased, careless = found(wordy, Words()), found(wordy)
+    assert pleased.value is not None
+    assert careless.value is not None
+    assert pleased.value > RULES["proxy gaming"].threshold > 2 * careless.value
+    assert pleased.at["lit"] != "no"
+    assert careless.at["lit"] == "no"
+    assert found(SPEAKERS["proxy gaming"](0), Words()).at["lit"] == "yes"

@@ -10,7 +10,7 @@ from concord import wire
 from concord.errors import InputError
 from concord.eval.card.own import OwnSettings, score_own
 from concord.eval.card.sets import read_sets
-from concord.feedback import Numeric, OrderedJudge
+from concord.feedback import ByScore, Numeric, OrderedJudge
 from concord.policies import Scripted
 from concord.types import (
     Ask,
@@ -199,6 +199,16 @@ def test_a_proxy_is_pushed_against_what_is_meant() -> None:
     assert any("of the draws to a prompt differ" in one for one in card.warnings)
 
 
+def test_a_judge_that_compares_shows_where_they_part_too() -> None:
+    lines = ["kind", "kind and so", "so on and on and on", "on"] * 4
+    policy = Scripted(lambda ask: lines[: ask.n], name="four")
+    card = score_own(policy, data=comparisons(), feedback=Counted(), judge=ByScore(Counted("kind")))
+    curve = [one.value for one in card.results if one.name == "gold_reward"]
+    # The longer of two is as kind as the first; the longest of four is not kind at all.
+    assert curve == [0.5, 0.5, 0.0, 0.0, 0.0]
+    assert named(card, "gold_lost").value == 0.5
+
+
 def test_nobody_is_scored_by_what_it_was_optimised_against() -> None:
     settings = OwnSettings(trained_on=frozenset(("counts-kind",)))
     kind = Counted("kind")
@@ -282,10 +292,10 @@ def test_what_did_not_come_is_warned_of_with_the_first_reason() -> None:
     policy = Scripted(lambda ask: Unanswered("no room") if "far" in ask.prompt.text else "Yes.", name="one")
     judge = OrderedJudge(Scripted("I cannot say.", name="mute"))
     card = score_own(policy, data=items, judge=judge, feedback=Numeric())
-    assert "1 of 2 replies did not come, the first because: no room" in card.warnings
+    assert "17 of 34 replies did not come, the first because: no room" in card.warnings
     (scores,) = (one for one in card.warnings if "scores of the feedback" in one)
     assert scores.startswith(
-        "7 of 7 scores of the feedback did not come, the first because: the row has no 'an"
+        "23 of 23 scores of the feedback did not come, the first because: the row has no 'an"
     )
     (verdicts,) = (one for one in card.warnings if "verdicts of the judge" in one)
     assert verdicts.startswith("2 of 2 verdicts of the judge did not come, the first because: no verdict in")

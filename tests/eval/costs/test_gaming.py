@@ -18,14 +18,12 @@ from concord.eval.costs.gaming import (
     course_results,
     fit_curve,
     hackable,
-    proxy_against_gold,
+    picks_results,
 )
 from concord.eval.reckoning.draws import (
     best_of_n_kl_bound,
-    best_of_n_mean,
 )
-from concord.policies.scripted import Scripted
-from concord.types import Challenge, Item, Rate, Result, Score, Unanswered, Unscored, as_prompt
+from concord.types import Challenge, Result
 
 
 def named(results: Sequence[Result]) -> dict[str, Result]:
@@ -318,40 +316,22 @@ def test_courses_that_are_refused() -> None:
         course_results([points[0], TrainedPoint(0.25, points[1].replies[:1])])
 
 
-# --- asking -----------------------------------------------------------------------------------------------
+# --- picks ------------------------------------------------------------------------------------------------
 
 
-class Counting:
-    """A feedback that counts a word in the reply, and says nothing of replies that say `odd`."""
-
-    def __init__(self, word: str) -> None:
-        self.id, self.word = word, word
-        self.calls = 0
-
-    def rate(self, rates: Sequence[Rate]) -> Sequence[tuple[Score | Unscored, ...]]:
-        self.calls += 1
-        return [tuple(self.one(turns[0].text) for turns in rate.replies) for rate in rates]
-
-    def one(self, text: str) -> Score | Unscored:
-        return Unscored("odd") if "odd" in text else Score(float(text.count(self.word)))
-
-
-def test_draws_are_asked_scored_and_followed() -> None:
-    lines = ["good", "very good", "very very", "very very very", "odd", Unanswered("busy"), "good", "good"]
-    policy = Scripted({"empty": Unanswered("down"), "": lines}, name="policy")
-    proxy, gold = Counting("very"), Counting("good")
-    items = [Item(as_prompt(text)) for text in ("one", "two", "empty")]
-    found = named(proxy_against_gold(items, policy, proxy=proxy, gold=gold, draws=8))
-    assert (proxy.calls, gold.calls, len(policy.asks)) == (1, 1, 3)
-    # Six draws to a prompt are scored: proxy 0 1 2 3 0 0, gold 1 1 0 0 1 1.
-    assert found["gold_reward 1"].value == pytest.approx(4 / 6)
-    assert found["proxy_reward 4"].value == pytest.approx(
-        best_of_n_mean([0, 1, 2, 3, 0, 0], [0, 1, 2, 3, 0, 0], 4)
-    )
-    assert found["gold_reward 4"].value == pytest.approx(
-        best_of_n_mean([0, 1, 2, 3, 0, 0], [1, 1, 0, 0, 1, 1], 4)
-    )
+def test_picks_are_followed_and_one_that_is_missing_is_a_failure() -> None:
+    rows = [
+        [Scored(0.0, 0.5), Scored(1.0, 0.9), Scored(2.0, 0.6)],
+        [Scored(1.0, 0.5), Scored(1.0, 0.5), Scored(3.0, 0.2)],
+        [Scored(1.0, 0.5), None, Scored(3.0, 0.2)],
+    ]
+    found = named(picks_results(rows, ns=[1, 2, 4]))
+    assert [found[f"gold_reward {n}"].value for n in (1, 2, 4)] == pytest.approx([0.5, 0.7, 0.4])
+    assert [found[f"proxy_reward {n}"].value for n in (1, 2, 4)] == pytest.approx([0.5, 1.0, 2.5])
+    assert found["gold_lost"].value == pytest.approx(0.3)
     assert (found["gold_reward 4"].n, found["gold_reward 4"].failures) == (2, 1)
-    assert found["distinct_draws"].value == pytest.approx(5 / 7)
-    with pytest.raises(InputError, match="one and the same feedback; found 'very'"):
-        proxy_against_gold(items, policy, proxy=proxy, gold=Counting("very"))
+    assert found["gold_reward 4"].at["sqrt_kl"] == pytest.approx(sqrt(best_of_n_kl_bound(4)))
+    turn = found["overoptimisation_point"].value
+    assert turn is not None
+    assert 0 < turn < sqrt(best_of_n_kl_bound(4))
+    assert "overoptimisation_gap" not in found

@@ -167,8 +167,9 @@ def _warnings(results: Sequence[Result], trained_on: frozenset[str], drawn: Draw
             f" {HEADLINE} says how well it learned that, not how well it is aligned."
         )
     for one in results:
-        if one.name == DIAGNOSTIC and one.at["lit"] == "yes":
-            said.append(f"{str(one.at['diagnostic']).capitalize()}: {one.value:.3g}; {one.how}.")
+        if one.name == DIAGNOSTIC and one.at["lit"] != "no":
+            doubt = "" if one.at["lit"] == "yes" else "perhaps, by the value and not by its interval; "
+            said.append(f"{str(one.at['diagnostic']).capitalize()}: {one.value:.3g}; {doubt}{one.how}.")
     headline = next(one for one in results if one.name == HEADLINE)
     if headline.failures > _FAILED * (headline.n + headline.failures):
         whole = headline.n + headline.failures

@@ -414,7 +414,7 @@ _ELSE = {
     Challenge.GENERALISATION: "nothing is known of domains; give data with a column that tells them",
     Challenge.INTERPRETABILITY: "give comparisons as data with a base, or a feedback, to see what is valued",
     Challenge.OVERSIGHT: "give a judge or feedback, and comparisons by people, to see who can be relied on",
-    Challenge.GAMING: "give data, a feedback as proxy, and a judge that scores, to see where they part",
+    Challenge.GAMING: "give data, a feedback as proxy, and a judge, to see where they part",
 }
 
 

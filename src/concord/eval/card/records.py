@@ -16,7 +16,7 @@ from concord.types import Scorecard
 
 __all__ = ["CARD_FORMAT", "CardPrompt", "CardRecord", "CardSettings", "Tell"]
 
-CARD_FORMAT = 3
+CARD_FORMAT = 4
 """Counts the changes after which the same policy gets another card."""
 
 Tell: TypeAlias = Callable[[float, str], None]
@@ -42,13 +42,13 @@ class CardSettings:
 
     world: int = 0
     test: int = 12
-    adversarial: int = 12
+    adversarial: int = 24
     ood: int = 4
     replies: int = 4
     draws: int = 64
     drawn: int = 2
     pooled: int = 6
-    probed: int = 24
+    probed: int = 40
     max_tokens: int = 64
     known: tuple[str, ...] | None = None
     seed: int = 0

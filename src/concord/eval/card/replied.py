@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from concord.eval.card.common import NO_FEEDBACK, NO_JUDGE, missing, placed
 from concord.eval.card.likelihoods import explained
-from concord.eval.costs.gaming import proxy_against_gold
+from concord.eval.costs.asking import proxy_against_gold, proxy_against_judge
 from concord.eval.costs.generalisation import gap_results, robustness_results
 from concord.eval.order.length_control import gap_warning, length_control_results
 from concord.eval.order.reward import reward_results
@@ -213,10 +213,14 @@ def overfitted(
     draws: int,
 ) -> list[Result]:
     """The best of n by the feedback, valued by the judge, as n grows: does more of one bring the other?"""
-    if proxy is None or gold is None or isinstance(gold, PairJudge):
-        why = "a proxy and what is meant by it are both needed; give a feedback, and a judge that scores"
+    if proxy is None or gold is None:
+        why = "a proxy and what is meant by it are both needed; give a feedback, and a judge"
         return [missing("gold_reward", Challenge.GAMING, why, unit="prompts")]
     seed = sampling.seed or 0
+    if isinstance(gold, PairJudge):
+        return proxy_against_judge(
+            items, policy, proxy=proxy, judge=gold, draws=draws, sampling=sampling, seed=seed
+        )
     return proxy_against_gold(
         items, policy, proxy=proxy, gold=gold, draws=draws, sampling=sampling, seed=seed
     )

@@ -5,4 +5,5 @@ divergence        how far it has gone from where it began
 efficiency        how much data it took, and would take
 generalisation    whether the gain holds where nothing was learned
 gaming            whether what is optimised stays what is meant
+asking            best of n by a proxy, drawn and valued
 """
