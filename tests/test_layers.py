@@ -54,6 +54,11 @@ def test_contracts_hold() -> None:
         ("train/rows/extra.py", "from concord.train import loop", "train.rows.extra -> concord.train.loop"),
         ("train/surprise.py", "VALUE = 1", "surprise"),
         ("eval/order/extra.py", "from concord.eval import card", "eval.order.extra -> concord.eval.card"),
+        (
+            "eval/card/own/extra.py",
+            "from concord.eval.card import harbour",
+            "own.extra -> concord.eval.card.harbour",
+        ),
         ("eval/surprise.py", "VALUE = 1", "surprise"),
     ],
 )

@@ -22,7 +22,7 @@ from concord.run import Run, all_runs
 from concord.types import Ask, Capability, Policy, Reply, Sampling, Unanswered, as_prompt
 from concord.worlds.harbour import BASE
 from tests.conftest import LIGHT
-from tests.eval.card.speakers import in_manner
+from tests.eval.card.harbour.speakers import in_manner
 from tests.policies.serving import Answer, Asked, Server, chat, chats
 from tests.report.reading import read_page
 

@@ -28,7 +28,7 @@ from concord.report.challenges import QUESTIONS, rows_of, standing
 from concord.report.html import page_html
 from concord.report.scored import scored_page
 from concord.results import Challenge, Interval, JudgeRecord, Ledger, Result, Scorecard, Usage
-from tests.eval.card.speakers import record
+from tests.eval.card.harbour.speakers import record
 from tests.report.pages import HOSTILE
 from tests.report.reading import read_page
 from tests.report.test_trained import below

@@ -20,9 +20,9 @@ from concord.cli.opening import FoundModel, needing_torch, spent
 from concord.durable import read_json, write_json
 from concord.errors import InputError, Said, explain, nearest
 from concord.eval.card import CARD_FORMAT, CardRecord, CardSettings, SideRow, record_harbour, side_by_side
-from concord.eval.card.drawing import known_of
-from concord.eval.card.own import OwnSettings, score_own
-from concord.eval.card.sets import EvalSet, read_sets
+from concord.eval.card.harbour.drawing import known_of
+from concord.eval.card.own.score import OwnSettings, score_own
+from concord.eval.card.own.sets import EvalSet, read_sets
 from concord.feedback import Judge, OrderedJudge, PairJudge
 from concord.formats import OnBadRow, Reading, open_items
 from concord.manifest import hash_tree

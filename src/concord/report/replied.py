@@ -6,7 +6,7 @@ What a reply is worth is taken apart by gold itself, so that a reader can see wh
 from collections.abc import Iterator, Mapping, Sequence
 
 from concord.eval.card import CardRecord
-from concord.eval.card.drawing import known_of
+from concord.eval.card.harbour.drawing import known_of
 from concord.report.blocks import Block, Heading, Piece, Sample, Samples, ShownReply, Turn
 from concord.report.numbers import number
 from concord.store import key

@@ -5,7 +5,7 @@ from dataclasses import replace
 from concord.eval.card import LEAVES
 from concord.eval.card.leaves import covered, leaf_of
 from concord.types import Result
-from tests.eval.card.speakers import record
+from tests.eval.card.harbour.speakers import record
 
 
 def result(name: str, **at: str) -> Result:

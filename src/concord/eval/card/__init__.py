@@ -9,14 +9,14 @@
 What could not be measured stands in a card as well, and says what would give it.
 """
 
-from concord.eval.card.diagnostics import DIAGNOSTIC, RULES, lit
-from concord.eval.card.harbour import record_harbour, score_harbour
+from concord.eval.card.harbour.diagnostics import DIAGNOSTIC, RULES, lit
+from concord.eval.card.harbour.proxy import Careless
+from concord.eval.card.harbour.record import record_harbour, score_harbour
+from concord.eval.card.harbour.sidebyside import SideRow, side_by_side
 from concord.eval.card.leaves import LEAVES
-from concord.eval.card.own import OwnSettings, score_own
-from concord.eval.card.proxy import Careless
+from concord.eval.card.own.score import OwnSettings, score_own
+from concord.eval.card.own.sets import EvalSet, read_sets
 from concord.eval.card.records import CARD_FORMAT, CardPrompt, CardRecord, CardSettings, Tell
-from concord.eval.card.sets import EvalSet, read_sets
-from concord.eval.card.sidebyside import SideRow, side_by_side
 
 __all__ = [
     "CARD_FORMAT",

@@ -7,10 +7,11 @@ of its flags it was not given.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from concord.types import Challenge, Result
+from concord.types import Challenge, Policy, Result
 
-__all__ = ["NO_BASE", "NO_FEEDBACK", "NO_JUDGE", "NO_SCORE", "missing", "placed"]
+__all__ = ["NO_BASE", "NO_FEEDBACK", "NO_JUDGE", "NO_SCORE", "missing", "placed", "weights"]
 
 NO_BASE = "no base was given to compare with; name the model that this one was made from"
 """Why nothing is said of what changed."""
@@ -59,3 +60,9 @@ def placed(
         for result in results
         if not only or result.name in only
     ]
+
+
+def weights(policy: Policy) -> int | None:
+    """How many weights a local policy has; None of one that only answers."""
+    model: Any = getattr(policy, "model", None)
+    return None if model is None else sum(int(one.numel()) for one in model.parameters())

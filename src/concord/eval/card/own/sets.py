@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from concord.errors import NOTHING, InputError, RowError, Said, explain, nearest
-from concord.eval.card import abilities, conduct, rows
-from concord.eval.card.asked import Asking, Measured, Protocol
-from concord.eval.card.rows import Cells
+from concord.eval.card.own import abilities, conduct, rows
+from concord.eval.card.own.asked import Asking, Measured, Protocol
+from concord.eval.card.own.rows import Cells
 from concord.formats import BadRow, DataLike, OnBadRow, Row, Source, find_sources
 from concord.formats.strict import Unreadable, json_value
 from concord.formats.troubles import mapping

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from concord.eval.card.common import NO_BASE, missing, placed
-from concord.eval.card.drawing import Drawn, Said, look_of, means, whether
+from concord.eval.card.harbour.drawing import Drawn, Said, look_of, means, whether
 from concord.eval.conduct.calibration import calibration_results
 from concord.eval.conduct.honesty import ReplyType, honesty_results, sycophancy_results
 from concord.eval.conduct.refusal import refusal_results

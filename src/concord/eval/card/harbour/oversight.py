@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from concord.eval.card.common import NO_BASE, missing, placed
-from concord.eval.card.drawing import Drawn, Said, means, part_of
-from concord.eval.card.order import NO_BASE_SCORE
+from concord.eval.card.harbour.drawing import Drawn, Said, means, part_of
+from concord.eval.card.harbour.order import NO_BASE_SCORE
 from concord.eval.costs.divergence import kl_results
 from concord.eval.costs.generalisation import gap_results
 from concord.eval.costs.tax import tax_results

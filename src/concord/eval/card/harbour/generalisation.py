@@ -9,7 +9,7 @@ are; requests that are new in two ways are not asked.
 from dataclasses import replace
 
 from concord.eval.card.common import NO_BASE, missing, placed
-from concord.eval.card.drawing import KINDS, Drawn, Kind, Said
+from concord.eval.card.harbour.drawing import KINDS, Drawn, Kind, Said
 from concord.eval.costs.generalisation import consistency_results, gap_results, robustness_results
 from concord.types import Challenge, Result
 

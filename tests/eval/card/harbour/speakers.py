@@ -6,7 +6,7 @@ from functools import cache
 from random import Random
 
 from concord.eval.card import CardRecord, CardSettings, Careless, record_harbour
-from concord.eval.card.proxy import bait
+from concord.eval.card.harbour.proxy import bait
 from concord.policies import Scripted
 from concord.types import Ask, Rate, Score, as_turns
 from concord.worlds.harbour import SPLITS, Asked, Harbour, pool, speak, worth

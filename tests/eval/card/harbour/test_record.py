@@ -12,7 +12,7 @@ import pytest
 from concord import wire
 from concord.errors import InputError
 from concord.eval.card import CardRecord, CardSettings, Careless, record_harbour, score_harbour
-from concord.eval.card.drawing import KINDS, places
+from concord.eval.card.harbour.drawing import KINDS, places
 from concord.policies import Scripted
 from concord.types import (
     Ask,
@@ -28,7 +28,7 @@ from concord.types import (
 )
 from concord.worlds.harbour import FAMILIES, Asked, Gold, Harbour, pool, stance, worth
 from concord.worlds.harbour.people import CARELESS, PEOPLE, candidate
-from tests.eval.card.speakers import KNOWN, SETTINGS, in_manner, mixed, record, requests
+from tests.eval.card.harbour.speakers import KNOWN, SETTINGS, in_manner, mixed, record, requests
 
 MIXED = ("good", "liar", "refuser", "wordy", "obliging", "mumbler")
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concord.eval.card.common import missing
-from concord.eval.card.drawing import Drawn
-from concord.eval.card.order import NO_BASE_SCORE, Read
+from concord.eval.card.harbour.drawing import Drawn
+from concord.eval.card.harbour.order import NO_BASE_SCORE, Read
 from concord.eval.conduct.discretion import discretion_results
 from concord.eval.reckoning import Labels, described, left_out
 from concord.types import Challenge, Result

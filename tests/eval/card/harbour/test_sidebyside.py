@@ -7,7 +7,7 @@ import pytest
 
 from concord.errors import InputError
 from concord.eval.card import CardRecord, SideRow, record_harbour, side_by_side
-from tests.eval.card.speakers import SETTINGS, in_manner, record
+from tests.eval.card.harbour.speakers import SETTINGS, in_manner, record
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from concord.eval.card.common import NO_FEEDBACK, NO_JUDGE, missing, placed
-from concord.eval.card.likelihoods import explained
+from concord.eval.card.own.likelihoods import explained
 from concord.eval.costs.asking import proxy_against_gold, proxy_against_judge
 from concord.eval.costs.generalisation import gap_results, robustness_results
 from concord.eval.order.length_control import gap_warning, length_control_results

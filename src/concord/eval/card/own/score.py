@@ -2,9 +2,9 @@
 
     score_own(policy, sets=["mmlu.jsonl"], data="prefs.jsonl", judge=judge, base=base)
 
-Sets have answers or rules of their own (`concord.eval.card.sets`). Data are what people gave: comparisons,
-demonstrations, judgements, or prompts alone. A feedback scores replies, a judge compares them. What is not
-given cannot be measured by it: the card then says what would be.
+Sets have answers or rules of their own (`sets`). Data are what people gave: comparisons, demonstrations,
+judgements, or prompts alone. A feedback scores replies, a judge compares them. What is not given cannot be
+measured by it: the card then says what would be.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,10 @@ from os import PathLike
 from typing import Any, cast
 
 from concord.errors import NOTHING, InputError, Said, explain
-from concord.eval.card.asked import Asking, Compared, Measured, Metered, Rated, SetSettings
-from concord.eval.card.common import NO_SCORE, missing, placed
-from concord.eval.card.efficiency import weights
+from concord.eval.card.common import NO_SCORE, missing, placed, weights
 from concord.eval.card.leaves import covered
-from concord.eval.card.likelihoods import (
+from concord.eval.card.own.asked import Asking, Compared, Measured, Metered, Rated, SetSettings
+from concord.eval.card.own.likelihoods import (
     length_results,
     likelihoods,
     order_results,
@@ -25,8 +24,7 @@ from concord.eval.card.likelihoods import (
     separation_results,
     surprise_results,
 )
-from concord.eval.card.records import Tell
-from concord.eval.card.replied import (
+from concord.eval.card.own.replied import (
     Replied,
     length_warning,
     overfitted,
@@ -37,7 +35,8 @@ from concord.eval.card.replied import (
     texts,
     won,
 )
-from concord.eval.card.sets import EvalSet, left_out, measure_set, read_sets, sampled
+from concord.eval.card.own.sets import EvalSet, left_out, measure_set, read_sets, sampled
+from concord.eval.card.records import Tell
 from concord.eval.costs.divergence import kl_to_start
 from concord.eval.costs.tax import tax_results
 from concord.eval.reckoning import Labels, described, difference_result, mean_result

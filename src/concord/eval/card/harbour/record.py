@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from concord.errors import InputError, Said, explain
-from concord.eval.card.diagnostics import DIAGNOSTIC, diagnoses
-from concord.eval.card.drawing import (
+from concord.eval.card.harbour.diagnostics import DIAGNOSTIC, diagnoses
+from concord.eval.card.harbour.drawing import (
     Drawn,
     Measure,
     draw,
@@ -24,15 +24,15 @@ from concord.eval.card.drawing import (
     whether,
     worth_of,
 )
-from concord.eval.card.efficacy import HEADLINE, efficacy
-from concord.eval.card.efficiency import asked, efficiency
-from concord.eval.card.gaming import games
-from concord.eval.card.generalisation import generalised
-from concord.eval.card.interpretability import interpreted
+from concord.eval.card.harbour.efficacy import HEADLINE, efficacy
+from concord.eval.card.harbour.efficiency import asked, efficiency
+from concord.eval.card.harbour.gaming import games
+from concord.eval.card.harbour.generalisation import generalised
+from concord.eval.card.harbour.interpretability import interpreted
+from concord.eval.card.harbour.order import read
+from concord.eval.card.harbour.oversight import overseen, taxed
+from concord.eval.card.harbour.proxy import Careless, gamed
 from concord.eval.card.leaves import covered
-from concord.eval.card.order import read
-from concord.eval.card.oversight import overseen, taxed
-from concord.eval.card.proxy import Careless, gamed
 from concord.eval.card.records import CardPrompt, CardRecord, CardSettings, Tell
 from concord.eval.replies import words
 from concord.store import key

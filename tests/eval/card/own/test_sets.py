@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from concord.errors import InputError, RowError
-from concord.eval.card.asked import Asking, Measured, SetSettings
-from concord.eval.card.sets import SHAPES, EvalSet, measure_set, read_sets, sampled
+from concord.eval.card.own.asked import Asking, Measured, SetSettings
+from concord.eval.card.own.sets import SHAPES, EvalSet, measure_set, read_sets, sampled
 from concord.eval.conduct.bias import bbq_question
 from concord.feedback import ByScore, Length, Regex
 from concord.policies import Scripted

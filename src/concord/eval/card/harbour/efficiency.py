@@ -8,22 +8,15 @@ Seconds are left out: they are the machine's, and two cards of one policy would 
 
 from functools import reduce
 from operator import add
-from typing import Any
 
-from concord.eval.card.common import missing
-from concord.eval.card.drawing import Drawn
+from concord.eval.card.common import missing, weights
+from concord.eval.card.harbour.drawing import Drawn
 from concord.eval.reckoning import described, mean_result
-from concord.types import Challenge, Ledger, Policy, Reply, Result, Usage
+from concord.types import Challenge, Ledger, Reply, Result, Usage
 
-__all__ = ["asked", "efficiency", "weights"]
+__all__ = ["asked", "efficiency"]
 
 _UNLOGGED = "only whoever made the model knows; give its run, or the ledger of that"
-
-
-def weights(policy: Policy) -> int | None:
-    """How many weights a local policy has; None of one that only answers."""
-    model: Any = getattr(policy, "model", None)
-    return None if model is None else sum(int(one.numel()) for one in model.parameters())
 
 
 def asked(drawn: Drawn, *, models: int) -> Ledger:

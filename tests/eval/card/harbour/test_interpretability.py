@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from concord.eval.card.interpretability import Featured, decomposition_results
+from concord.eval.card.harbour.interpretability import Featured, decomposition_results
 from concord.types import Result
 
 NAMES = ("helpful", "words", "warm")

@@ -4,7 +4,7 @@
     stereotypes, pronouns, toxicity      bias, and harm
     truth, statements, dilemmas          what a model holds true, says of itself, and would do
 
-What a protocol needs of items stands in their `meta`, where `concord.eval.card.sets` puts it.
+What a protocol needs of items stands in their `meta`, where `concord.eval.card.own.sets` puts it.
 """
 
 import re
@@ -13,9 +13,9 @@ from dataclasses import replace
 from math import exp
 from typing import cast
 
-from concord.eval.card.asked import Asking, Measured, about_set, not_asked, shared, texts
 from concord.eval.card.common import NO_SCORE, missing
-from concord.eval.card.rows import GENDERS
+from concord.eval.card.own.asked import Asking, Measured, about_set, not_asked, shared, texts
+from concord.eval.card.own.rows import GENDERS
 from concord.eval.conduct.bias import BiasAnswer, bbq_question, bias_results
 from concord.eval.conduct.refusal import refusal_results
 from concord.eval.conduct.toxicity import toxicity_results, toxicity_scores

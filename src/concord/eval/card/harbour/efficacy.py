@@ -13,8 +13,8 @@ from itertools import product
 from statistics import fmean
 
 from concord.eval.card.common import NO_BASE, missing
-from concord.eval.card.drawing import Drawn, Kind, Said, means, part_of, whether
-from concord.eval.card.order import Read, order
+from concord.eval.card.harbour.drawing import Drawn, Kind, Said, means, part_of, whether
+from concord.eval.card.harbour.order import Read, order
 from concord.eval.reckoning import complete_result, described, difference_result, mean_result, outcome_result
 from concord.types import Challenge, Result
 from concord.worlds.harbour import FAMILIES, PARTS, Stance

@@ -20,10 +20,10 @@ from statistics import fmean
 from typing import Literal, TypeAlias
 
 from concord.eval.card.common import placed
-from concord.eval.card.drawing import Drawn
-from concord.eval.card.gaming import caved, honest_types, refused
-from concord.eval.card.order import standing
-from concord.eval.card.proxy import Gamed
+from concord.eval.card.harbour.drawing import Drawn
+from concord.eval.card.harbour.gaming import caved, honest_types, refused
+from concord.eval.card.harbour.order import standing
+from concord.eval.card.harbour.proxy import Gamed
 from concord.eval.conduct.honesty import honesty_results, sycophancy_results
 from concord.eval.conduct.refusal import refusal_results
 from concord.eval.reckoning import complete_result, described, left_out, ratio_result

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from concord.eval.card.common import NO_SCORE, missing
-from concord.eval.card.drawing import Drawn
+from concord.eval.card.harbour.drawing import Drawn
 from concord.eval.order.utility import (
     Reading,
     frequency_reading,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 
 from concord.errors import InputError
-from concord.eval.card.drawing import Drawn
+from concord.eval.card.harbour.drawing import Drawn
 from concord.eval.replies import scored
 from concord.store import key
 from concord.types import Feedback, Rate, Ratings, Score, Turns, Unscored, as_turns

@@ -9,14 +9,14 @@ from statistics import fmean
 import pytest
 
 from concord.eval.card import CardSettings, score_harbour
-from concord.eval.card.drawing import KINDS, Drawn, draw, known_of, novelty
-from concord.eval.card.generalisation import generalised
-from concord.eval.card.order import order, read
-from concord.eval.card.oversight import CAPABILITIES, overseen, taxed
-from concord.eval.card.proxy import Careless, bait, gamed
+from concord.eval.card.harbour.drawing import KINDS, Drawn, draw, known_of, novelty
+from concord.eval.card.harbour.generalisation import generalised
+from concord.eval.card.harbour.order import order, read
+from concord.eval.card.harbour.oversight import CAPABILITIES, overseen, taxed
+from concord.eval.card.harbour.proxy import Careless, bait, gamed
 from concord.types import Reply, Result, Scorecard
 from concord.worlds.harbour import Asked, Harbour, base_knows, pool, speak, stance, worth
-from tests.eval.card.speakers import KNOWN, SETTINGS, in_manner, mixed, record, requests, speaker
+from tests.eval.card.harbour.speakers import KNOWN, SETTINGS, in_manner, mixed, record, requests, speaker
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@
     instructions                       does a reply follow instructions that rules can check?
     dialogues                          is it good, turn by turn, by a judge?
 
-What a protocol needs of items stands in their `meta`, where `concord.eval.card.sets` puts it.
+What a protocol needs of items stands in their `meta`, where `concord.eval.card.own.sets` puts it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +13,8 @@ from math import fsum
 from statistics import fmean
 from typing import TypeAlias, cast
 
-from concord.eval.card.asked import Asking, Measured, about_set, not_asked, shared, texts
 from concord.eval.card.common import NO_JUDGE
+from concord.eval.card.own.asked import Asking, Measured, about_set, not_asked, shared, texts
 from concord.eval.conduct.calibration import calibration_results
 from concord.eval.conduct.honesty import accepted_in
 from concord.eval.order.winrate import Judged, judge_both, win_rate_results

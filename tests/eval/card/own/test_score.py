@@ -8,8 +8,8 @@ import pytest
 
 from concord import wire
 from concord.errors import InputError
-from concord.eval.card.own import OwnSettings, score_own
-from concord.eval.card.sets import read_sets
+from concord.eval.card.own.score import OwnSettings, score_own
+from concord.eval.card.own.sets import read_sets
 from concord.feedback import ByScore, Numeric, OrderedJudge
 from concord.policies import Scripted
 from concord.types import (

@@ -1,4 +1,4 @@
-"""Rows of test sets as items: a reader for each shape of `concord.eval.card.sets`.
+"""Rows of test sets as items: a reader for each shape of `concord.eval.card.own.sets`.
 
 What a protocol needs is put into `meta` by its own name, beside all columns of the row. What a row lacks, or
 says twice, is a `RowError` with its place.

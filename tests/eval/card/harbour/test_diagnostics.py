@@ -9,7 +9,7 @@ from concord.policies import Scripted
 from concord.report.blocks import Callout
 from concord.report.scored import scored_page
 from concord.types import Challenge, Feedback, Rate, Result, Score, Unscored
-from tests.eval.card.speakers import OTHER, SETTINGS, SPEAKERS, in_manner, mixed, record, saying
+from tests.eval.card.harbour.speakers import OTHER, SETTINGS, SPEAKERS, in_manner, mixed, record, saying
 
 
 def headline(name: str, town: int) -> Result:

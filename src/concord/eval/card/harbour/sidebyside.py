@@ -11,9 +11,9 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from concord.errors import InputError, Said, explain
-from concord.eval.card.drawing import KINDS, Kind
-from concord.eval.card.efficacy import HEADLINE
-from concord.eval.card.oversight import CAPABILITIES
+from concord.eval.card.harbour.drawing import KINDS, Kind
+from concord.eval.card.harbour.efficacy import HEADLINE
+from concord.eval.card.harbour.oversight import CAPABILITIES
 from concord.eval.card.records import CardRecord
 from concord.eval.reckoning import (
     FEWEST,
