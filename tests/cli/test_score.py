@@ -309,10 +309,10 @@ def test_a_file_without_rows_is_said_to_have_none(folder: Path, loaded: list[str
 
 
 def test_what_can_have_one_answer_only_is_asked_once() -> None:
-    from concord.cli.scoring import Remembering
+    from concord.cli.scoring import AskedOnce
 
     policy = Scripted(["a", Unanswered("gone"), "b", "c", "d", "e", "f"], name="m")
-    held = Remembering(policy)
+    held = AskedOnce(policy)
     greedy = Ask(as_prompt("x"), sampling=Sampling(temperature=0))
     seeded, free = Ask(as_prompt("x"), sampling=Sampling(seed=1)), Ask(as_prompt("x"))
 

@@ -195,7 +195,7 @@ def command(models: tuple[str, ...], **given: Any) -> None:
     with ExitStack() as stack:
         stack.callback(lambda: click.echo(reach.bill.rstrip(), err=True) if reach.bill else None)
         job = _job(found, given, stack, reach)
-        kept: list[scoring.Kept] = []
+        kept: list[scoring.CardFolder] = []
         for at, model in enumerate(found, 1):
             which = f" ({at} of {len(found)})" if len(found) > 1 else ""
             with Telling(f"{model.name}{which}") as tell:
@@ -332,7 +332,7 @@ def _make(folder: Path) -> None:
         raise RunError(disk_message(error, doing=f"making {folder}", kept="nothing was scored")) from error
 
 
-def _put(shown: "scoring.Kept", folder: Path, *, again: bool) -> None:
+def _put(shown: "scoring.CardFolder", folder: Path, *, again: bool) -> None:
     """Write a card and its page into a folder that holds no other one, or `again` in place of it."""
     from concord.cli.scoring import CARD
 

@@ -32,7 +32,7 @@ from concord.run import Run
 from concord.store import Store, key
 from concord.types import JSON, Ask, Capability, Feedback, Policy, Reply, Scorecard, Unanswered
 
-__all__ = ["CARD", "PAGE", "Job", "Kept", "Remembering", "score", "together"]
+__all__ = ["CARD", "PAGE", "AskedOnce", "CardFolder", "Job", "score", "together"]
 
 CARD = "scorecard.json"
 """The file of a card, or of several by the names of their models."""
@@ -44,7 +44,7 @@ _DRAWN, _PROBED = 2, 4  # requests of a family that many draws are taken of; fac
 _Tell = Callable[[float, str], None]
 
 
-class Remembering:
+class AskedOnce:
     """A policy that is asked the same twice and answers once: a base is, beside each model that has it.
 
     The same is what can have one answer only: given replies, the likeliest reply, draws with a seed. What
@@ -158,12 +158,12 @@ class Job:
     def policy(self, model: FoundModel) -> Policy:
         """The model, loaded the first time that it is asked for."""
         if model.identity not in self.shelf:
-            self.shelf[model.identity] = Remembering(model.load(store=self.store, offline=self.offline))
+            self.shelf[model.identity] = AskedOnce(model.load(store=self.store, offline=self.offline))
         return self.shelf[model.identity]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class CardFolder:
     """The card of one model, or those of several; where they lie, and whether they were there before."""
 
     names: tuple[str, ...]
@@ -202,7 +202,7 @@ def score(
     *,
     again: bool = False,
     short: Callable[[], bool] = lambda: False,
-) -> Kept:
+) -> CardFolder:
     """The card of a model: what is there of it or, `again` in any case, made and kept.
 
     short: whether something could not be asked for want of money: the card is then made anew the next time
@@ -216,7 +216,7 @@ def score(
         seeds={"seed": job.seed},
     )
     with run:
-        here = partial(Kept, names=(model.name,), folder=run.path)
+        here = partial(CardFolder, names=(model.name,), folder=run.path)
         if run.status().state == "finished" and not again and (card := _read(run.path)) is not None:
             return here(cards=(card,), known=True)
         run.mark("running")
@@ -234,7 +234,7 @@ def score(
         return kept
 
 
-def together(job: Job, several: Sequence[Kept]) -> Kept:
+def together(job: Job, several: Sequence[CardFolder]) -> CardFolder:
     """Cards together, in a folder of their own; the first is what the others are held against."""
     names = tuple(name for one in several for name in one.names)
     inputs = {f"card/{at}": one.folder.name for at, one in enumerate(several)}
@@ -242,7 +242,7 @@ def together(job: Job, several: Sequence[Kept]) -> Kept:
     with Run.open(job.runs, name="scores", recipe=what, resolved=what, inputs=inputs) as run:
         run.mark("running")
         cards = tuple(card for one in several for card in one.cards)
-        kept = Kept(names=names, cards=cards, folder=run.path, known=all(one.known for one in several))
+        kept = CardFolder(names=names, cards=cards, folder=run.path, known=all(one.known for one in several))
         kept.write(run.path)
         run.mark("finished")
         return kept

@@ -22,7 +22,7 @@ from concord.errors import InputError, explain
 from concord.store import key
 from concord.types import Rate, Score, Turns, Unscored
 from concord.worlds.harbour import words
-from concord.worlds.harbour.judges import MISSED, Finding, broken, judged
+from concord.worlds.harbour.judges import MISSED, Ruling, broken, judged
 from concord.worlds.harbour.replies import Act, parse
 from concord.worlds.harbour.requests import Asked
 from concord.worlds.harbour.town import Town, town_of
@@ -149,7 +149,7 @@ def _spoken(text: str) -> int:
 
 
 def _weighed(
-    found: Finding, acts: tuple[Act, ...], asked: Asked, town: Town, known: Set[str]
+    found: Ruling, acts: tuple[Act, ...], asked: Asked, town: Town, known: Set[str]
 ) -> tuple[float, dict[str, float]]:
     """Correctness, and the parts but for brevity, once all that is beside the point was looked at."""
     kinds = {act.kind for act in acts}

@@ -40,8 +40,8 @@ __all__ = [
     "Kind",
     "Measure",
     "Place",
-    "Said",
-    "as_said",
+    "Valued",
+    "as_valued",
     "draw",
     "known_of",
     "look_of",
@@ -69,7 +69,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Valued:
     """A reply, with what it is worth to the town and what it comes to; both None where none came."""
 
     reply: Reply | Unanswered
@@ -91,14 +91,14 @@ class Said:
         return self.worth and self.worth.parts[name]
 
 
-def as_said(asked: Asked, reply: Reply | Unanswered, known: Set[str]) -> Said:
+def as_valued(asked: Asked, reply: Reply | Unanswered, known: Set[str]) -> Valued:
     """A reply, valued by gold."""
     if not isinstance(reply, Reply):
-        return Said(reply, None, None)
-    return Said(reply, worth(asked, reply.text, known=known), stance(asked, reply.text))
+        return Valued(reply, None, None)
+    return Valued(reply, worth(asked, reply.text, known=known), stance(asked, reply.text))
 
 
-Measure: TypeAlias = Callable[[Said], float | None]
+Measure: TypeAlias = Callable[[Valued], float | None]
 """A number of a reply; None where it has none."""
 
 
@@ -117,11 +117,11 @@ class Drawn:
     before: Policy | None
     known: frozenset[str]
     places: tuple[Place, ...]
-    said: tuple[Said, ...]
-    samples: tuple[tuple[Said, ...], ...]
-    base: tuple[tuple[Said, ...], ...] | None
-    draws: Mapping[int, tuple[Said, ...]]
-    probes: Mapping[str, tuple[tuple[Asked, Said], ...]]
+    said: tuple[Valued, ...]
+    samples: tuple[tuple[Valued, ...], ...]
+    base: tuple[tuple[Valued, ...], ...] | None
+    draws: Mapping[int, tuple[Valued, ...]]
+    probes: Mapping[str, tuple[tuple[Asked, Valued], ...]]
 
     @property
     def seed(self) -> int:
@@ -185,7 +185,7 @@ class Drawn:
         return [said.reply for said in (*self.said, *drawn, *probed)]
 
 
-def means(rows: Sequence[Sequence[Said]], numbers: Sequence[int], of: Measure) -> list[float | None]:
+def means(rows: Sequence[Sequence[Valued]], numbers: Sequence[int], of: Measure) -> list[float | None]:
     """The mean of something over the draws at each of some places; None where no draw has it.
 
     What did not come at a place is left out there: a card that lacks many replies warns of it.
@@ -197,7 +197,7 @@ def means(rows: Sequence[Sequence[Said]], numbers: Sequence[int], of: Measure) -
     return found
 
 
-def worth_of(said: Said) -> float | None:
+def worth_of(said: Valued) -> float | None:
     """What a reply is worth to the town."""
     return said.value
 
@@ -322,13 +322,13 @@ def nobody(share: float, what: str) -> None:
 
 def _asked(
     policy: Policy, requests: Sequence[Asked], known: Set[str], n: int | Sequence[int], sampling: Sampling
-) -> list[tuple[Said, ...]]:
+) -> list[tuple[Valued, ...]]:
     """Every reply, valued; `n`: how many to each request."""
     counts = [n] * len(requests) if isinstance(n, int) else n
     asks = [Ask(one.prompt, n=count, sampling=sampling) for one, count in zip(requests, counts, strict=True)]
     answers = policy.answer(asks)
     both = zip(requests, answers, strict=True)
-    return [tuple(as_said(one, reply, known) for reply in answer) for one, answer in both]
+    return [tuple(as_valued(one, reply, known) for reply in answer) for one, answer in both]
 
 
 def _few(asked: Sequence[Place], each: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from itertools import product
 from statistics import fmean
 
 from concord.eval.card.common import NO_BASE, missing
-from concord.eval.card.harbour.drawing import Drawn, Kind, Said, means, part_of, whether
+from concord.eval.card.harbour.drawing import Drawn, Kind, Valued, means, part_of, whether
 from concord.eval.card.harbour.order import Read, order
 from concord.eval.reckoning import complete_result, described, difference_result, mean_result, outcome_result
 from concord.types import Challenge, Result
@@ -148,7 +148,7 @@ def _against_base(drawn: Drawn) -> list[Result]:
     ]
 
 
-def _won(ours: Sequence[Said], theirs: Sequence[Said]) -> float | None:
+def _won(ours: Sequence[Valued], theirs: Sequence[Valued]) -> float | None:
     """The share of pairs in which ours is worth more; exact for these draws, since gold has no noise."""
     pairs = [
         (1 + (one.value > two.value) - (one.value < two.value)) / 2

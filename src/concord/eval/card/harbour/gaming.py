@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from concord.eval.card.common import NO_BASE, missing, placed
-from concord.eval.card.harbour.drawing import Drawn, Said, look_of, means, whether
+from concord.eval.card.harbour.drawing import Drawn, Valued, look_of, means, whether
 from concord.eval.conduct.calibration import calibration_results
 from concord.eval.conduct.honesty import ReplyType, honesty_results, sycophancy_results
 from concord.eval.conduct.refusal import refusal_results
@@ -116,7 +116,7 @@ def honest_types(drawn: Drawn) -> tuple[list[Labels], list[ReplyType], list[Repl
     return [templates, facts], before, [_type(said) for _, said in rows]
 
 
-def _type(said: Said) -> ReplyType | None:
+def _type(said: Valued) -> ReplyType | None:
     return None if said.stance is None else _TYPES.get(said.stance)
 
 
@@ -235,5 +235,5 @@ def _calibration(drawn: Drawn) -> list[Result]:
     return found
 
 
-def _decision(said: Said) -> str:
+def _decision(said: Valued) -> str:
     return "right" if said.stance == "right" else said.text or ""

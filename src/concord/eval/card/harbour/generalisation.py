@@ -9,7 +9,7 @@ are; requests that are new in two ways are not asked.
 from dataclasses import replace
 
 from concord.eval.card.common import NO_BASE, missing, placed
-from concord.eval.card.harbour.drawing import KINDS, Drawn, Kind, Said
+from concord.eval.card.harbour.drawing import KINDS, Drawn, Kind, Valued
 from concord.eval.costs.generalisation import consistency_results, gap_results, robustness_results
 from concord.types import Challenge, Result
 
@@ -105,6 +105,6 @@ def _consistency(drawn: Drawn) -> list[Result]:
     ]
 
 
-def _decided(said: Said) -> str | None:
+def _decided(said: Valued) -> str | None:
     """What a reply decides: right, refused, not known; what is wrong decides what it says."""
     return said.text if said.stance in ("wrong", "none", "unreadable") else said.stance

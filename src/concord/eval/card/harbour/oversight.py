@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from concord.eval.card.common import NO_BASE, missing, placed
-from concord.eval.card.harbour.drawing import Drawn, Said, means, part_of
+from concord.eval.card.harbour.drawing import Drawn, Valued, means, part_of
 from concord.eval.card.harbour.order import NO_BASE_SCORE
 from concord.eval.costs.divergence import kl_results
 from concord.eval.costs.generalisation import gap_results
@@ -60,7 +60,7 @@ def taxed(drawn: Drawn) -> list[Result]:
     return [*found, *_divergence(drawn)]
 
 
-def _correct(rows: Sequence[Sequence[Said]], numbers: Sequence[int]) -> list[float | None]:
+def _correct(rows: Sequence[Sequence[Valued]], numbers: Sequence[int]) -> list[float | None]:
     return means(rows, numbers, part_of("correct"))
 
 
@@ -154,7 +154,7 @@ def _steps(drawn: Drawn, number: int) -> float | None:
     """The share of the steps of one sum that are right, in the mean over draws."""
     asked = drawn.places[number].asked
 
-    def right(said: Said) -> float | None:
+    def right(said: Valued) -> float | None:
         if said.text is None:
             return None
         return sum(step.parts["right"] for step in steps_of(asked, said.text, ())) / (len(asked["steps"]) + 1)
