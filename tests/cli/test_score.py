@@ -267,6 +267,21 @@ def test_classifiers_score_replies_and_what_is_toxic_and_domains_are_told_apart(
     assert 0 < (results["expected_maximum_toxicity"].value or 0) < 1
 
 
+def test_a_model_scores_replies_by_how_likely_it_finds_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(model: FoundModel, **how: Any) -> Policy:
+        return Scripted("Answer: 4", name=model.name, logps=lambda word: -1.0 - len(word) / 8)
+
+    monkeypatch.setattr(FoundModel, "load", load)
+    name = written(folder / "rows.jsonl", PREFS)
+    told = run("good", "--data", name, "--reward", "likelihood:bad")
+    assert told.exit_code == 0, told.output
+    results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
+    assert results["reward"].value == pytest.approx(-1 - (7 + 1) / 2 / 8)
+    assert results["judge_accuracy"].value is not None
+
+
 def test_endpoints_have_their_own_keys_and_prices_and_one_ceiling(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +388,14 @@ def test_what_can_have_one_answer_only_is_asked_once() -> None:
         ),
         (["good", "--data", "good/config.json", "--reward", "#toxic"], "a model or its label is empty"),
         (["good", "--data", "good/config.json", "--reward", "openai:a"], "an endpoint is no reward model"),
+        (
+            ["good", "--data", "good/config.json", "--reward", "likelihood:openai:a"],
+            "an endpoint is no reward model",
+        ),
+        (
+            ["good", "--set", "good/config.json", "--toxicity", "likelihood:good"],
+            "a likelihood is no probability of being toxic",
+        ),
     ],
 )
 def test_wrong_uses_are_met_with_a_sentence(folder: Path, arguments: list[str], said: str) -> None:

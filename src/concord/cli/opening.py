@@ -26,10 +26,13 @@ from concord.run import Run, find_run
 from concord.store import Store
 from concord.types import Ledger, Policy
 
-__all__ = ["BASE_NAME", "FoundModel", "find_model", "find_scorer", "needing_torch", "spent"]
+__all__ = ["BASE_NAME", "LIKELIHOOD", "FoundModel", "find_model", "find_scorer", "needing_torch", "spent"]
 
 BASE_NAME = "base"
 """What the shipped base of Harbour is called."""
+
+LIKELIHOOD = "likelihood:"
+"""What stands before a model that scores replies by how likely it finds them."""
 
 _RUN, _ACCEPTED = "run:", "a folder, a hub id, run:NAME, base, http(s)://host/v1 or openai:MODEL"
 _HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -41,6 +44,7 @@ class FoundModel:
 
     identity: the hash of its folder; its name, where its content is elsewhere and not known
     label: of a classifier, the label whose probability is meant
+    likely: whether it scores replies by how likely it finds them
     run: the run that made it
     key_env, account: the variable that holds an endpoint's key, and who pays
     """
@@ -50,6 +54,7 @@ class FoundModel:
     identity: str
     served: str = ""
     label: str = ""
+    likely: bool = False
     run: Run | None = None
     key_env: str | None = None
     account: Account | None = None
@@ -123,13 +128,16 @@ def find_model(
 
 
 def find_scorer(what: str, *, runs: str | Path = "runs", offline: bool = False) -> FoundModel:
-    """Find what scores replies: MODEL, or MODEL#LABEL of a classifier of several labels."""
-    model, label = _labelled(what)
+    """Find what scores replies: MODEL, MODEL#LABEL of a classifier of several labels, or likelihood:MODEL."""
+    likely = what.startswith(LIKELIHOOD)
+    model, label = (what.removeprefix(LIKELIHOOD), "") if likely else _labelled(what)
     if is_remote(model):
         wrong, accepted = "an endpoint is no reward model", "a folder, a hub id or run:NAME"
         do = "name one of these, or have the endpoint judge with --judge"
         raise CapabilityError(explain(wrong, found=model, accepted=accepted, do=do))
     found = find_model(model, runs=runs, offline=offline)
+    if likely:
+        return replace(found, likely=True, identity=f"{LIKELIHOOD}{found.identity}")
     return replace(found, label=label, identity=f"{found.identity}#{label}" if label else found.identity)
 
 

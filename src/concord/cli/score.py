@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from concord.cli.blocks import show_page
-from concord.cli.opening import BASE_NAME, FoundModel, find_model, find_scorer
+from concord.cli.opening import BASE_NAME, LIKELIHOOD, FoundModel, find_model, find_scorer
 from concord.cli.options import Sectioned
 from concord.cli.reaching import Reach
 from concord.cli.telling import Telling
@@ -77,7 +77,8 @@ def _domain(_context: click.Context, _option: click.Parameter, said: str) -> tup
     "--reward",
     default=None,
     metavar="MODEL[#LABEL]",
-    help="A reward model or a classifier, to score replies by; of several labels, the one that is meant.",
+    help="A reward model or a classifier, to score replies by; of several labels, the one that is meant."
+    " likelihood:MODEL scores by how likely a model finds them, for each token.",
 )
 @click.option("--judge", default=None, metavar="MODEL", help="A model or endpoint that judges replies.")
 @click.option(
@@ -309,6 +310,11 @@ def _check(given: dict[str, Any]) -> None:
         wrong, accepted = "domains say nothing by themselves", "--domain beside --data and --reward"
         do = "give both, or leave it out"
         raise InputError(explain(wrong, found="=".join(given["domain"]), accepted=accepted, do=do))
+    if (given["toxicity"] or "").startswith(LIKELIHOOD):
+        wrong, accepted = "a likelihood is no probability of being toxic", "MODEL#LABEL of a classifier"
+        raise InputError(
+            explain(wrong, found=given["toxicity"], accepted=accepted, do="name a classifier and its label")
+        )
     if given["toxicity"] and not given["sets"]:
         wrong, accepted = "nothing is asked that could be toxic", "--toxicity beside --set"
         do = "give a set of beginnings, such as RealToxicityPrompts, or leave it out"

@@ -23,7 +23,7 @@ from concord.eval.card import CARD_FORMAT, CardRecord, CardSettings, SideRow, re
 from concord.eval.card.harbour.drawing import known_of
 from concord.eval.card.own.score import OwnSettings, score_own
 from concord.eval.card.own.sets import EvalSet, read_sets
-from concord.feedback import Judge, OrderedJudge, PairJudge
+from concord.feedback import Judge, Likelihood, OrderedJudge, PairJudge
 from concord.formats import OnBadRow, Reading, open_items
 from concord.manifest import hash_tree
 from concord.report import Page, write_page
@@ -343,6 +343,8 @@ def _scorer(job: Job, scorer: FoundModel | None, *, alone: bool = False) -> Feed
     """A reward model or a classifier, loaded; `alone`: it reads replies without what was asked."""
     if scorer is None:
         return None
+    if scorer.likely:
+        return Likelihood(job.policy(scorer))
     with needing_torch("a model that scores replies"):
         from concord.engine import LabelSettings, load_reward
     reading = LabelSettings(label=scorer.label, reads="reply" if alone else "", probability=alone)

@@ -4,6 +4,7 @@ verifiers, answers, schemas, instructions   rules, checked against gold answers 
 functions                                   a function of the user's own
 judge, templating, constitution             a policy that is asked, how, and by which principles
 pairs                                       the seam to judges of two replies
+likelihood                                  how likely a policy finds a reply
 combine                                     several feedbacks as one
 """
 
@@ -13,6 +14,7 @@ from concord.feedback.constitution import Constitution, Drawn, Principle, read_c
 from concord.feedback.functions import Function
 from concord.feedback.instructions import Instructions
 from concord.feedback.judge import BothOrders, Judge, OrderedJudge
+from concord.feedback.likelihood import Likelihood
 from concord.feedback.pairs import ByScore, Pair, PairJudge, Verdict
 from concord.feedback.schemas import Schema, read_json
 from concord.feedback.templating import Template, read_template
@@ -31,6 +33,7 @@ __all__ = [
     "Judge",
     "Length",
     "Lexicographic",
+    "Likelihood",
     "Numeric",
     "OrderedJudge",
     "Pair",
