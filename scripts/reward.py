@@ -2,8 +2,9 @@
 
     python -m scripts.reward [FOLDER]          (make reward)
 
-The base replies, juries of three compare what it said, and a reward model learns their verdicts. It is tried
-on requests of the test split, whose verdicts nobody could foretell better than their odds allow.
+The base replies, juries of three compare what it said, and two reward models learn their verdicts: a head on
+the base, and a policy whose likelihood says what a reply is worth. They are tried on requests of the test
+split, whose verdicts nobody could foretell better than their odds allow.
 """
 
 import argparse
@@ -11,25 +12,46 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import cast
 
 from concord.eval.trust import judge_trust
+from concord.feedback import Likelihood
 from concord.formats import write_items
-from concord.types import Ask, Feedback, Item, Reply, Result, Sampling
+from concord.types import Ask, Feedback, Item, Policy, Reply, Result, Sampling
 from concord.worlds.harbour import BASE, Asked, Harbour, base_knows
 from concord.worlds.harbour.collecting import comparisons
 from concord.worlds.harbour.people import population
 
-__all__ = ["compared", "held", "main", "trained"]
+__all__ = ["TIMES", "VOTES", "WAYS", "compared", "held", "known", "main", "trained"]
 
 PEOPLE, VOTES = 60, 3
 """Of the town; of a jury."""
 
-_TRAINING = [
-    *("--train", "full", "--batch-size", "32", "--num-train-epochs", "2", "--learning-rate", "1e-3"),
-    *("--eval-share", "0.02", "--logging-steps", "50"),
-]
+TIMES = 12
+"""How many times as many requests are made where they can differ."""
+
+WAYS = {
+    "bradley_terry": ("--num-train-epochs", "2", "--learning-rate", "1e-3"),
+    "simpo": ("--num-train-epochs", "1", "--learning-rate", "1e-3", "--gamma", "0"),
+}
+"""How a reward model is made: with a head that learns a number, or as a policy whose likelihood is one."""
+
+_TRAINING = ("--train", "full", "--batch-size", "32", "--eval-share", "0.02", "--logging-steps", "50")
+
+
+def known(world: Harbour) -> tuple[list[Asked], list[Asked]]:
+    """The requests to learn from, and more of the same cells, where chance leaves something open.
+
+    Who sees a few lists often learns these; to learn how lists are copied takes many.
+    """
+    asked, many = (
+        [one for split in ("pretrain", "train") for one in world.requests(split, times=times)]
+        for times in (1, TIMES)
+    )
+    seen = {one.prompt.text for one in asked}
+    return asked, [one for one in many if one.prompt.text not in seen]
 
 
 def compared(
@@ -52,22 +74,27 @@ def compared(
     )
 
 
-def trained(rows: Path, runs: Path) -> Path:
-    """The directory of a reward model that has learned these comparisons."""
+def trained(rows: Path, runs: Path, way: str = "bradley_terry") -> Feedback:
+    """A reward model that has learned these comparisons."""
+    from concord.engine import load_policy, load_reward
+
     base = os.path.relpath(BASE)
-    words = ["train", "bradley_terry", "--model", base, "--data", str(rows), "--runs", str(runs), *_TRAINING]
+    words = ["train", way, "--model", base, "--data", str(rows), "--runs", str(runs), *_TRAINING, *WAYS[way]]
     done = subprocess.run([sys.executable, "-m", "concord", *words], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.returncode)
-    return Path(done.stdout.splitlines()[-1]) / "model"
+    model = Path(done.stdout.splitlines()[-1]) / "model"
+    return (
+        Likelihood(cast("Policy", load_policy(model)))
+        if way == "simpo"
+        else cast("Feedback", load_reward(model))
+    )
 
 
-def held(model: Path, tried: Sequence[Item]) -> list[Result]:
-    """What the reward model is worth on comparisons that it has not seen."""
-    from concord.engine import load_reward
-
+def held(judge: Feedback, tried: Sequence[Item]) -> list[Result]:
+    """What a reward model is worth on comparisons that it has not seen."""
     labels = [str(item.meta["template"]) for item in tried]
-    return judge_trust(cast("Feedback", load_reward(model)), tried, clusters=[labels])
+    return judge_trust(judge, tried, clusters=[labels])
 
 
 def main() -> None:
@@ -77,16 +104,27 @@ def main() -> None:
     home: Path = parser.parse_args().folder
     home.mkdir(parents=True, exist_ok=True)
     world, rows = Harbour(), home / "comparisons.jsonl"
-    asked = [*world.requests("pretrain"), *world.requests("train")]
-    count = write_items(compared(asked, draws=8, pairs=8, seed=0), rows, shape="concord")
-    print(f"{count:,} comparisons of what the base says to {len(asked):,} requests: {rows}", flush=True)
-    model = trained(rows, home.parent)
+    asked, more = known(world)
+    collected = chain(compared(asked, draws=8, pairs=8, seed=0), compared(more, draws=4, pairs=3, seed=0))
+    count = write_items(collected, rows, shape="concord")
+    whole = len(asked) + len(more)
+    print(f"{count:,} comparisons of what the base says to {whole:,} requests: {rows}", flush=True)
+    judges = {way: trained(rows, home.parent, way) for way in WAYS}
     tried = list(compared(world.requests("test"), draws=4, pairs=2, seed=1, odds=True))
     print(f"\nHeld against {len(tried):,} comparisons of the test split:\n")
-    for one in held(model, tried):
-        if one.value is not None and one.name.startswith(("judge_accuracy", "judge_below", "judge_beyond")):
+    for way, judge in judges.items():
+        _show(way, held(judge, tried), alone=way == "bradley_terry")
+
+
+def _show(way: str, results: Sequence[Result], *, alone: bool) -> None:
+    """A line for each figure; `alone`: with those of whoever else stands beside it."""
+    for one in results:
+        if one.value is None or not one.name.startswith(("judge_accuracy", "judge_below", "judge_beyond")):
+            continue
+        other = " " in str(one.at["by"])
+        if alone or not other:
             ends = f"[{one.interval.low:.3f}, {one.interval.high:.3f}]" if one.interval else ""
-            who = one.at["by"] if " " in str(one.at["by"]) else "the reward model"
+            who = one.at["by"] if other else way
             print(f"{one.name:24} {one.value:6.3f} {ends:16} n {one.n:5}  {who}")
 
 

@@ -1,4 +1,4 @@
-"""The reward model of Harbour: it is trained by the command, and stands beside the best there can be."""
+"""The reward models of Harbour: each is trained by the command, and stands beside the best there can be."""
 
 from pathlib import Path
 
@@ -9,24 +9,25 @@ pytest.importorskip("torch", reason="a model is trained")
 from concord.formats import write_items
 from concord.types import Preference
 from concord.worlds.harbour import Harbour
-from scripts.reward import VOTES, compared, held, trained
+from scripts.reward import VOTES, WAYS, compared, held, trained
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
 def test_it_learns_what_juries_prefer_and_nobody_beats_the_odds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     monkeypatch.setenv("CONCORD_CACHE", str(tmp_path / "cache"))
     world = Harbour()
     taught = world.requests("train", families=("forbidden", "lookalikes"))
     rows = tmp_path / "rows.jsonl"
-    assert write_items(compared(taught, draws=6, pairs=6, seed=0), rows, shape="concord") > 500
+    assert write_items(compared(taught, draws=5, pairs=4, seed=0), rows, shape="concord") > 500
     tried = list(
         compared(world.requests("test", families=("forbidden",)), draws=4, pairs=3, seed=1, odds=True)
     )
     assert all(isinstance(item.utilities, Preference) for item in tried)
     assert {sum(getattr(item.utilities, "votes", ())) for item in tried} == {VOTES}
-    results = {(one.name, one.at["by"]): one for one in held(trained(rows, tmp_path / "runs"), tried)}
+    results = {(one.name, one.at["by"]): one for one in held(trained(rows, tmp_path / "runs", way), tried)}
     (below,) = [one for (name, _), one in results.items() if name == "judge_below_best"]
     best = results["judge_accuracy", "whoever knows all odds"].value
     assert best is not None

@@ -54,6 +54,24 @@ def test_numbers_of_requests_are_counts(each: Any) -> None:
         Harbour().requests("test", each=each)
 
 
+@pytest.mark.parametrize("times", [0, 1.5, True])
+def test_requests_are_made_a_count_of_times(times: Any) -> None:
+    with pytest.raises(InputError, match="requests cannot be made so many times"):
+        Harbour().requests("test", times=times)
+
+
+def test_more_of_each_cell_are_other_requests_of_the_same_cells_and_split() -> None:
+    once = {one.prompt.text: one for name in SPLITS for one in WORLD.requests(name)}
+    often = [one for name in SPLITS for one in WORLD.requests(name, times=4)]
+    assert len({one.prompt.text for one in often}) == len(often) > 2 * len(once)
+    assert [one for one in often if one.prompt.text in once] == [*once.values()]
+    assert {(one.split, one.template, one.entity) for one in often} == {
+        (one.split, one.template, one.entity) for one in once.values()
+    }
+    few = WORLD.requests("train", families=["facts"], times=4)
+    assert few == WORLD.requests("train", families=["facts"])
+
+
 def test_every_word_that_is_asked_is_in_the_vocabulary() -> None:
     known = {*vocabulary()}
     for name in SPLITS:

@@ -68,11 +68,14 @@ class Harbour:
         return SLOTS
 
     def requests(
-        self, split: str, *, families: Collection[str] | None = None, each: int | None = None
+        self, split: str, *, families: Collection[str] | None = None, each: int | None = None, times: int = 1
     ) -> list[Asked]:
-        """What is asked in a split, in the order of the families; `each` takes at most so many of a family.
+        """What is asked in a split, in the order of the families.
 
         No prompt comes twice, and none comes in two splits.
+
+        each: takes at most so many of a family
+        times: makes so many times as many of each cell, where chance leaves something open, as lists to copy
         """
         if split not in SPLITS:
             do = "name one of these"
@@ -82,6 +85,9 @@ class Harbour:
         if each is not None and not is_count(each):
             wrong, do = "the number of requests is not a count", "leave it out to take all"
             raise InputError(explain(wrong, found=each, accepted="0 or more, or None", do=do))
+        if not is_count(times, 1):
+            wrong, do = "requests cannot be made so many times", "leave it out to make each once"
+            raise InputError(explain(wrong, found=times, accepted="1 or more", do=do))
         wanted = FAMILIES if families is None else families
         if odd := [family for family in wanted if family not in FAMILIES]:
             wrong, accepted = "Harbour has no such family of requests", nearest(odd[0], FAMILIES)
@@ -89,7 +95,7 @@ class Harbour:
         chosen: list[Asked] = []
         for family in FAMILIES:
             if family in wanted:
-                chosen += _few(_asked(self.seed, split, family), each)
+                chosen += _few(_asked(self.seed, split, family, times), each)
         return chosen
 
     def probes(self, fact: str) -> list[Asked]:
@@ -117,13 +123,13 @@ def _few(asked: tuple[Asked, ...], most: int | None) -> list[Asked]:
 
 
 @lru_cache(maxsize=256)
-def _asked(seed: int, split: Split, family: str) -> tuple[Asked, ...]:
+def _asked(seed: int, split: Split, family: str, times: int) -> tuple[Asked, ...]:
     town = town_of(seed)
     made: dict[str, Asked] = {}
     for template, entity in cells(seed)[split]:
         if template.family != family:
             continue
-        for copy in range(COPIES.get(template.kind, 1)):
+        for copy in range(times * COPIES.get(template.kind, 1)):
             chance = keyed(seed, "ask", template.name, entity, copy)
             asked = ask(town, template.name, entity, chance, split=split)
             made.setdefault(asked.prompt.text, asked)
