@@ -182,7 +182,7 @@ def _told(kind: str, first: Result, lit: Mapping[str, str]) -> Iterator[Callout]
 def _who(lit: Mapping[str, str]) -> str:
     """Whose diagnostic is lit, and whose perhaps is."""
     said = {"yes": "{}", "perhaps": "{} perhaps"}
-    return ", ".join(said[state].format(name) for name, state in lit.items() if state in said)
+    return ", ".join(said[state].format(name) for name, state in lit.items() if state in said) or "none"
 
 
 def _severity(one: Result) -> Severity:
