@@ -24,6 +24,8 @@ from concord.data import prepare
 from concord.engine import LocalPolicy, load_policy, start
 from concord.objectives import sft
 from concord.render import Renderer
+from concord.store import key
+from concord.train.following import Checkpoints, Saver, restore
 from concord.train.loop import Loop, Optimizing, Policy, Quiet, Rows, Stepped, Task, Term, adamw, fit
 from concord.types import Ask, Item, Reply, Sampling
 from concord.worlds.harbour import BASE, Harbour, corpus, stance, vocabulary
@@ -32,6 +34,9 @@ __all__ = ["WORDS_BEFORE", "build", "known_share", "main", "make_tokenizer", "pr
 
 SEED, SIZE, BATCH, RATE, WARMUP = 0, 512_000, 64, 3e-3, 200
 """Of the town and its talk; items of the talk; items a step; AdamW."""
+
+SAVED = 500
+"""How often all is kept that the next step depends on, to go on from where it was stopped."""
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 96,
@@ -91,13 +96,16 @@ class _Told(Quiet):
     """Says how it goes."""
 
     def __init__(self) -> None:
-        self.begun, self.sum, self.count = time.perf_counter(), 0.0, 0
+        self.begun, self.first, self.sum, self.count = time.perf_counter(), 0, 0.0, 0
+
+    def begin(self, loop: Loop) -> None:
+        self.first = loop.step
 
     def after(self, loop: Loop, done: Stepped) -> None:
         self.sum, self.count = self.sum + done.loss, self.count + 1
         if done.step % 100 == 0 or done.step == loop.steps:
             spent = time.perf_counter() - self.begun
-            left = spent / done.step * (loop.steps - done.step)
+            left = spent / (done.step - self.first) * (loop.steps - done.step)
             print(
                 f"step {done.step} of {loop.steps}: loss {self.sum / self.count:.3f}, {left:.0f} s left",
                 file=sys.stderr,
@@ -106,8 +114,11 @@ class _Told(Quiet):
             self.sum, self.count = 0.0, 0
 
 
-def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer) -> None:
-    """One pass over the talk."""
+def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer, kept: Path) -> Path:
+    """One pass over the talk, gone on with from the last step that is `kept`, to the same weights.
+
+    Returns the folder of what was kept, of this talk and these settings alone.
+    """
     started = start(model, layout="rows", longest=256)
     with TemporaryDirectory() as folder:
         shards = prepare(items, renderer, folder).shards
@@ -119,8 +130,13 @@ def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer)
         policy = Policy(started.engine)
         task = Task(sft)
         loop = Loop(policy, [Term(task, rows)], adamw(started.engine, how), how, steps=steps, budget=1 << 16)
-        fit(loop, [_Told()])
+        told = (repr(shards.header.parts), SEED, BATCH, RATE, WARMUP, sorted(SHAPE.items()))
+        checkpoints = Checkpoints(kept / key("world", *told)[:16], keep=1)
+        if (step := checkpoints.latest()) is not None:
+            restore(loop, checkpoints.load(step), checkpoints.load_own(step))
+        fit(loop, [_Told(), Saver(checkpoints, SAVED)])
     model.eval()
+    return checkpoints.folder
 
 
 def known_share(policy: LocalPolicy, world: Harbour, *, draws: int = 10) -> dict[str, float]:
@@ -138,8 +154,8 @@ def known_share(policy: LocalPolicy, world: Harbour, *, draws: int = 10) -> dict
     return shares
 
 
-def build(folder: Path, *, size: int = SIZE) -> None:
-    """Write the base."""
+def build(folder: Path, kept: Path, *, size: int = SIZE) -> Path:
+    """Write the base; what is needed to go on is `kept` on the way, in the folder that is returned."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     world = Harbour(SEED)
@@ -148,13 +164,14 @@ def build(folder: Path, *, size: int = SIZE) -> None:
     tokenizer.save_pretrained(folder)
     model = untrained(tokenizer)
     model.config.save_pretrained(folder)
-    pretrain(model, corpus(world, SEED, size), Renderer.load(folder))
+    spare = pretrain(model, corpus(world, SEED, size), Renderer.load(folder), kept)
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, max_new_tokens=64
     )
     model.save_pretrained(folder)
     shares = known_share(load_policy(folder), world)
     (folder / "known.json").write_text(json.dumps(shares, indent=0) + "\n", encoding="utf-8")
+    return spare
 
 
 def main() -> None:
@@ -162,11 +179,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scripts.harbour", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=BASE)
     parser.add_argument("--size", type=int, default=SIZE, help="items of the talk")
+    parser.add_argument("--kept", type=Path, default=Path("runs/world"), help="where it can be gone on from")
     given: Any = parser.parse_args()
     with TemporaryDirectory() as aside:
-        build(Path(aside), size=given.size)
+        spare = build(Path(aside), given.kept, size=given.size)
         shutil.rmtree(given.folder, ignore_errors=True)
         shutil.copytree(aside, given.folder)
+        shutil.rmtree(spare, ignore_errors=True)
 
 
 if __name__ == "__main__":

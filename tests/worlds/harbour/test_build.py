@@ -11,25 +11,43 @@ pytest.importorskip("torch", reason="the base is a model")
 
 ROOT = Path(__file__).parents[3]
 BUILD = """
+import os
 import sys
 from pathlib import Path
 
 import scripts.harbour as it
+from concord.train.loop import Loop
 
 # What a beginner knows takes longer to ask than to learn.
 it.known_share = lambda policy, world: {"asked": policy.id}
-it.build(Path(sys.argv[1]), size=640)
+it.SAVED = 4
+folder, kept, cut = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+advance = Loop.advance
+
+
+def cut_off(loop):
+    if loop.step == cut:
+        os._exit(9)
+    return advance(loop)
+
+
+Loop.advance = cut_off
+it.build(folder, kept, size=640)
 """
 
 
-def built(folder: Path) -> dict[str, str]:
-    """The hash of each file of a base of ten steps, built in a process of its own."""
-    subprocess.run([sys.executable, "-c", BUILD, str(folder)], cwd=ROOT, check=True, capture_output=True)
+def built(folder: Path, kept: Path, *, cut: int = -1) -> dict[str, str]:
+    """The hash of each file of a base of ten steps, built in a process of its own, or killed before one."""
+    words = [sys.executable, "-c", BUILD, str(folder), str(kept), str(cut)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == (0 if cut < 0 else 9), done.stderr
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
 
 
 @pytest.mark.slow
-def test_two_builds_write_the_same_bytes(tmp_path: Path) -> None:
-    first = built(tmp_path / "first")
+def test_a_build_that_was_killed_goes_on_to_the_bytes_of_another(tmp_path: Path) -> None:
+    first = built(tmp_path / "first", tmp_path / "kept")
     assert {"model.safetensors", "tokenizer.json", "known.json"} <= first.keys()
-    assert built(tmp_path / "second") == first
+    assert "model.safetensors" not in built(tmp_path / "second", tmp_path / "other", cut=6)
+    assert [one.name for one in (tmp_path / "other").rglob("checkpoint-*")] == ["checkpoint-4"]
+    assert built(tmp_path / "second", tmp_path / "other") == first
