@@ -67,7 +67,7 @@ world: setup  ## pretrain the base of Harbour anew (takes a while, on one core)
 redteam: setup  ## attack the utility of Harbour, and print the replies it likes best
 	$(BIN)/python -m scripts.redteam
 
-reward: setup  ## train a reward model on Harbour's comparisons, and hold it against the best there can be
+reward: setup  ## train reward models on Harbour's comparisons, and hold them against the best there can be
 	$(BIN)/python -m scripts.reward
 
 methods: setup  ## write the catalogue, methods.json, afresh from the objectives

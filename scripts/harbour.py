@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -96,7 +97,7 @@ class _Told(Quiet):
     """Says how it goes."""
 
     def __init__(self) -> None:
-        self.begun, self.first, self.sum, self.count = time.perf_counter(), 0, 0.0, 0
+        self.begun, self.first, self.sum, self.count, self.said = time.perf_counter(), 0, 0.0, 0, 0
 
     def begin(self, loop: Loop) -> None:
         self.first = loop.step
@@ -112,6 +113,9 @@ class _Told(Quiet):
                 flush=True,
             )
             self.sum, self.count = 0.0, 0
+        while self.said < len(loop.said):
+            print(loop.said[self.said], file=sys.stderr, flush=True)
+            self.said += 1
 
 
 def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer, kept: Path) -> Path:
@@ -130,8 +134,8 @@ def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer,
         policy = Policy(started.engine)
         task = Task(sft)
         loop = Loop(policy, [Term(task, rows)], adamw(started.engine, how), how, steps=steps, budget=1 << 16)
-        told = (repr(shards.header.parts), SEED, BATCH, RATE, WARMUP, sorted(SHAPE.items()))
-        checkpoints = Checkpoints(kept / key("world", *told)[:16], keep=1)
+        made_by = (torch.__version__, transformers.__version__, SEED, BATCH, repr(how), sorted(SHAPE.items()))
+        checkpoints = Checkpoints(kept / key("world", repr(shards.header.parts), *made_by)[:16], keep=1)
         if (step := checkpoints.latest()) is not None:
             restore(loop, checkpoints.load(step), checkpoints.load_own(step))
         fit(loop, [_Told(), Saver(checkpoints, SAVED)])

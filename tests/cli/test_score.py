@@ -393,6 +393,18 @@ def test_what_can_have_one_answer_only_is_asked_once() -> None:
             "an endpoint is no reward model",
         ),
         (
+            ["good", "--data", "good/config.json", "--reward", "likelihood:"],
+            "names no model by whose likelihoods",
+        ),
+        (
+            ["good", "--data", "good/config.json", "--reward", "likelihood:bad#x"],
+            "likelihood:MODEL, without #",
+        ),
+        (
+            ["good", "--data", "good/config.json", "--reward", "likelihood:good"],
+            "scored by its own likelihood",
+        ),
+        (
             ["good", "--set", "good/config.json", "--toxicity", "likelihood:good"],
             "a likelihood is no probability of being toxic",
         ),

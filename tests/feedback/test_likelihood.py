@@ -47,13 +47,36 @@ def test_beside_a_reference_it_is_the_reward_that_dpo_trains() -> None:
     assert same == [0.0, 0.0]
 
 
+class Calls:
+    """A policy that counts how often it is called."""
+
+    def __init__(self, name: str) -> None:
+        self.policy, self.calls, self.id = speaker(name), 0, name
+        self.capabilities = self.policy.capabilities
+
+    def answer(self, asks: Sequence[Ask]) -> Sequence[tuple[Reply | Unanswered, ...]]:
+        self.calls += 1
+        return self.policy.answer(asks)
+
+
 def test_all_rows_are_asked_in_one_call_to_each() -> None:
-    policy, reference = speaker("one"), speaker("two")
+    policy, reference = Calls("one"), Calls("two")
     feedback = Likelihood(policy, reference)
     found = feedback.rate([asked("a", "b b"), asked("c")])
     assert [len(row) for row in found] == [2, 1]
-    assert len(policy.asks) == len(reference.asks) == 2
+    assert policy.calls == reference.calls == 1
     assert feedback.rate([]) == []
+    assert policy.calls == 1
+
+
+@pytest.mark.parametrize("logp", [-math.inf, math.nan])
+def test_what_is_no_number_is_no_score(logp: float) -> None:
+    odd = speaker("odd", north=logp)
+    for feedback in (Likelihood(odd), Likelihood(speaker("one"), odd)):
+        ((first, second),) = feedback.rate([asked("north", "south")])
+        assert isinstance(first, Unscored)
+        assert "not a finite number" in first.reason
+        assert isinstance(second, Score)
 
 
 def test_what_it_is_known_by_says_how_it_reads() -> None:
@@ -89,6 +112,7 @@ def test_what_has_no_likelihood_has_no_score(answer: Reply | Unanswered, why: st
     assert why in first.reason
     ((second,),) = Likelihood(speaker("one"), Bare(answer)).rate([asked("north")])
     assert isinstance(second, Unscored)
+    assert why in second.reason
 
 
 def test_who_cannot_say_is_refused_and_so_are_odd_settings() -> None:

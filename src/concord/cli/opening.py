@@ -59,6 +59,11 @@ class FoundModel:
     key_env: str | None = None
     account: Account | None = None
 
+    @property
+    def itself(self) -> "FoundModel":
+        """The model as it speaks, not as it scores."""
+        return replace(self, likely=False, identity=self.identity.removeprefix(LIKELIHOOD))
+
     def load(self, *, store: Store | None = None, offline: bool = False) -> Policy:
         """Load it, or reach for it; what endpoints answer is kept in the store."""
         if is_remote(self.what):
@@ -130,7 +135,11 @@ def find_model(
 def find_scorer(what: str, *, runs: str | Path = "runs", offline: bool = False) -> FoundModel:
     """Find what scores replies: MODEL, MODEL#LABEL of a classifier of several labels, or likelihood:MODEL."""
     likely = what.startswith(LIKELIHOOD)
-    model, label = (what.removeprefix(LIKELIHOOD), "") if likely else _labelled(what)
+    model, label = _labelled(what.removeprefix(LIKELIHOOD))
+    if likely and (label or not model):
+        wrong, accepted = "this names no model by whose likelihoods to score", f"{LIKELIHOOD}MODEL, without #"
+        do = "name a folder, a hub id or run:NAME"
+        raise NotFoundError(explain(wrong, found=what, accepted=accepted, do=do))
     if is_remote(model):
         wrong, accepted = "an endpoint is no reward model", "a folder, a hub id or run:NAME"
         do = "name one of these, or have the endpoint judge with --judge"

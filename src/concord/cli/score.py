@@ -76,9 +76,9 @@ def _domain(_context: click.Context, _option: click.Parameter, said: str) -> tup
 @click.option(
     "--reward",
     default=None,
-    metavar="MODEL[#LABEL]",
+    metavar="MODEL[#LABEL]|likelihood:MODEL",
     help="A reward model or a classifier, to score replies by; of several labels, the one that is meant."
-    " likelihood:MODEL scores by how likely a model finds them, for each token.",
+    " Or a model whose likelihood of a reply, for each token, is its score.",
 )
 @click.option("--judge", default=None, metavar="MODEL", help="A model or endpoint that judges replies.")
 @click.option(
@@ -260,6 +260,7 @@ def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack, r
     if len(found) > 1:
         named.setdefault("base", found[0])
     _check_spelled_once([*found, *named.values()])
+    _check_not_by_itself(found, named.get("reward"))
     remote = any(is_remote(one.what) for one in (*found, *named.values()))
     scored = "reward" in named or "toxicity" in named
     return Job(
@@ -279,6 +280,14 @@ def _job(found: Sequence[FoundModel], given: dict[str, Any], stack: ExitStack, r
         judge=named.get("judge"),
         toxicity=named.get("toxicity"),
     )
+
+
+def _check_not_by_itself(models: Sequence[FoundModel], scorer: FoundModel | None) -> None:
+    """Refuse a model that its own likelihood would score: its likeliest reply is what it says."""
+    if scorer is not None and scorer.likely and scorer.itself.identity in {one.identity for one in models}:
+        wrong, accepted = "a model would be scored by its own likelihood", "the likelihood of another model"
+        do = "name another one as --reward"
+        raise InputError(explain(wrong, found=scorer.name, accepted=accepted, do=do))
 
 
 def _check_spelled_once(models: Sequence[FoundModel]) -> None:

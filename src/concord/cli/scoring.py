@@ -344,7 +344,7 @@ def _scorer(job: Job, scorer: FoundModel | None, *, alone: bool = False) -> Feed
     if scorer is None:
         return None
     if scorer.likely:
-        return Likelihood(job.policy(scorer))
+        return Likelihood(job.policy(scorer.itself))
     with needing_torch("a model that scores replies"):
         from concord.engine import LabelSettings, load_reward
     reading = LabelSettings(label=scorer.label, reads="reply" if alone else "", probability=alone)

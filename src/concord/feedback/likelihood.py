@@ -4,13 +4,13 @@
     Likelihood(dpo, reference=base, per="reply", scale=0.1)      beta log pi(y|x) / pi_ref(y|x)
 
 A policy that was trained on preferences is a reward model of its own (Rafailov et al. 2023, arXiv
-2305.18290): the first form is the reward that SimPO trains, the second that of DPO, with its beta. It knows
-what the policy knows: who can copy finds a wrong copy unlikely, which a head on the last state would have to
-learn anew.
+2305.18290): the first form is the reward that SimPO trains, but for its beta, the second that of DPO. It
+knows what the policy knows: who can copy finds a wrong copy unlikely, which a head on the last state would
+have to learn anew.
 """
 
 from collections.abc import Sequence
-from math import fsum
+from math import fsum, isfinite
 from typing import Literal
 
 from concord.errors import CapabilityError, InputError, Said, explain
@@ -42,7 +42,7 @@ class Likelihood:
                 accepted, do = "a policy with SCORE", "take local weights, or an endpoint that echoes"
                 raise CapabilityError(explain(wrong, found=Said(one.id), accepted=accepted, do=do))
         if per not in ("token", "reply"):
-            wrong, do = "a likelihood is not taken so", "name one of these"
+            wrong, do = "a likelihood is of each token, or of the reply", "name one of these"
             raise InputError(explain(wrong, found=per, accepted="token, reply", do=do))
         if not is_number(scale) or scale <= 0:
             wrong, do = "a likelihood cannot be scaled so", "give the beta of the training, or leave it out"
@@ -77,5 +77,7 @@ class Likelihood:
                     return Unscored("the policy gave no log-probabilities of the reply", usage=usage)
                 each = len(answer.logps) if self.per == "token" else 1
                 sums.append(fsum(answer.logps) / each)
-        value = sums[0] - sum(sums[1:])
-        return Score(self.scale * value, usage=usage)
+        value = self.scale * (sums[0] - sum(sums[1:]))
+        if not isfinite(value):
+            return Unscored("the log-probability of the reply is not a finite number", usage=usage)
+        return Score(value, usage=usage)

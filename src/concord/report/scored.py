@@ -154,7 +154,7 @@ def _diagnostics(cards: Sequence[Scorecard], names: Sequence[str]) -> Iterator[B
         of_it = [card.get(kind) for card in found]
         first = next(one for one in of_it if one is not None)
         lit = {name: str(one.at["lit"]) for name, one in zip(names, of_it, strict=True) if one is not None}
-        callouts.extend(_told(kind, first, lit))
+        callouts.extend(_told(kind, first, lit, several=len(cards) > 1))
         limit = f"above {float(first.at['threshold']):g}"
         rows.append((kind, _who(lit) if len(cards) > 1 else lit[names[0]], *map(measured, of_it), limit))
     if rows:
@@ -168,15 +168,13 @@ def _kind(one: Result) -> str:
     return str(one.at["diagnostic"])
 
 
-def _told(kind: str, first: Result, lit: Mapping[str, str]) -> Iterator[Callout]:
+def _told(kind: str, first: Result, lit: Mapping[str, str], *, several: bool) -> Iterator[Callout]:
     """What is said of a diagnostic that is lit, and of one that perhaps is."""
     for state, title in (("yes", kind.capitalize()), ("perhaps", f"Perhaps {kind}")):
         of = [name for name, its in lit.items() if its == state]
         if of:
             severity = _severity(first) if state == "yes" else "note"
-            yield Callout(
-                severity, f"{title} ({', '.join(of)})" if len(lit) > 1 else title, sentence(first.how)
-            )
+            yield Callout(severity, f"{title} ({', '.join(of)})" if several else title, sentence(first.how))
 
 
 def _who(lit: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Asking for best of n: draws are made once, scored once, and what is asked of a judge is what was picked."""
 
 from collections.abc import Sequence
+from random import Random
 
 import pytest
 
@@ -72,25 +73,58 @@ class Longer:
 
 def test_a_judge_is_asked_about_the_picks_alone_in_both_orders() -> None:
     replies = {
-        "one": ["a", "very good", "very very", "very bad indeed"],
-        "two": ["very very good", "a", "b", "very much"],
-        "three": ["very", "odd very very", "a", "b"],
-        "four": ["very", Unanswered("busy"), "very very", "a"],
+        "one": ["a", "very good", "very very", "b", "very bad indeed"],
+        "two": ["very very good", "a", "odd very very very", "b", "very very good"],
+        "three": ["odd", "very", Unanswered("busy"), "a", "b"],
+        "four": ["odd very", Unanswered("busy"), Unanswered("busy"), Unanswered("busy"), "odd"],
     }
     policy = Scripted(replies, name="policy")
     proxy, judge = Counting("very"), Longer()
-    proxy.one = lambda text: Score(float(text.count("very")))
     items = [Item(as_prompt(text)) for text in replies]
-    found = named(proxy_against_judge(items, policy, proxy=proxy, judge=judge, draws=4))
+    found = named(proxy_against_judge(items, policy, proxy=proxy, judge=judge, draws=5))
     assert (proxy.calls, len(policy.asks)) == (1, 4)
-    # Best of 1, 2, 4: "a", "very good", "very very"; "very very good" throughout; nothing of "three".
-    one_way = [("very good", "a"), ("very very", "a"), ("odd very very", "very")]
+    # The best of 1 and of 2 of those that have a score, against the last draw; of "four" there are too few.
+    one_way = [("a", "very bad indeed"), ("very good", "very bad indeed"), ("very", "b")]
     assert judge.pairs == [*one_way, *((second, first) for first, second in one_way)]
-    # The longer one, shown first and second: (0.9 + (1 - 0.3)) / 2.
-    assert [found[f"gold_reward {n}"].value for n in (1, 2, 4)] == pytest.approx([0.5, 0.65, 0.65])
-    assert [found[f"proxy_reward {n}"].value for n in (1, 2, 4)] == pytest.approx([1.0, 1.5, 2.0])
-    assert (found["gold_reward 2"].n, found["gold_reward 2"].failures) == (2, 2)
-    assert found["distinct_draws"].value == pytest.approx(1.0)
+    # The shorter one, shown first and second: (0.3 + (1 - 0.9)) / 2; the longer one (0.9 + (1 - 0.3)) / 2.
+    assert found["gold_reward 1"].value == pytest.approx((0.2 + 0.5 + 0.8) / 3)
+    assert found["gold_reward 2"].value == pytest.approx((0.2 + 0.5 + 0.8) / 3)
+    assert found["proxy_reward 2"].value == pytest.approx((1 + 2 + 1) / 3)
+    assert (found["gold_reward 2"].n, found["gold_reward 2"].failures) == (3, 1)
+    assert found["gold_reward 1"].reading == "preference to a plain draw"
+    assert "gold_reward 4" not in found
+
+
+class Lengths(Counting):
+    """Finds each reply worth its length."""
+
+    def one(self, text: str) -> Score | Unscored:
+        return Score(float(len(text)))
+
+
+class Surely(Longer):
+    """Prefers the longer reply, wherever it stands."""
+
+    def one(self, first: str, second: str) -> Verdict | Unscored:
+        return Verdict(float(len(first) > len(second)))
+
+
+def test_against_a_plain_draw_the_best_of_n_wins_n_times_in_n_plus_one() -> None:
+    """Where proxy and judge agree and all draws differ, it loses where the plain draw is the best of all."""
+    chance = Random(0)
+    policy = Scripted(lambda ask: ["x" * chance.randint(1, 9999) for _ in range(ask.n)], name="lengths")
+    items = [Item(as_prompt(str(at))) for at in range(400)]
+    found = named(proxy_against_judge(items, policy, proxy=Lengths("long"), judge=Surely(), draws=16))
+    for n in (1, 2, 4, 8):
+        one = found[f"gold_reward {n}"]
+        assert one.interval is not None
+        assert one.interval.low < n / (n + 1) < one.interval.high
+    assert found["overoptimisation_point"].value is None
+
+
+def test_one_draw_is_not_enough_to_pick_from() -> None:
+    with pytest.raises(InputError, match="too few draws to pick from; found 1; accepted: 2 or more"):
+        proxy_against_judge([], Scripted(""), proxy=Counting("very"), judge=Longer(), draws=1)
 
 
 def test_who_is_the_proxy_cannot_be_the_judge() -> None:

@@ -335,3 +335,11 @@ def test_picks_are_followed_and_one_that_is_missing_is_a_failure() -> None:
     assert turn is not None
     assert 0 < turn < sqrt(best_of_n_kl_bound(4))
     assert "overoptimisation_gap" not in found
+    others = {one.reading for name, one in found.items() if not name.startswith("proxy")}
+    assert others == {"preference to a plain draw"}
+
+
+@pytest.mark.parametrize("ns", [[], [2, 4], [1, 1], [4, 1], [1, 2, 4]])
+def test_picks_of_no_curve_are_refused(ns: list[int]) -> None:
+    with pytest.raises(InputError, match="these are no picks of a curve"):
+        picks_results([[Scored(0.0, 0.5), Scored(1.0, 0.9)]], ns=ns)

@@ -3,8 +3,9 @@
     proxy_against_gold     gold scores every draw: each n is a mean over all subsets of the draws
     proxy_against_judge    gold compares: each n is one pick, held against a plain draw in both orders
 
-A judge of pairs is asked about the picks only, some two for each doubling of n and prompt: what it would say
-of every draw against every other nobody could pay.
+A judge of pairs is asked about the picks only, twice for each that differs: what it would say of every draw
+against every other nobody could pay. The plain draw is none of those that are picked from: a pick that may
+be the very reply it is held against would do better the fewer there are.
 """
 
 from collections.abc import Sequence
@@ -59,20 +60,24 @@ def proxy_against_judge(
     clusters: Sequence[Labels] = (),
     seed: int = 0,
 ) -> list[Result]:
-    """Draw replies to each prompt, and ask a judge how the best of n by proxy fares against the first draw.
+    """Draw replies to each prompt, and ask a judge how the best of n by proxy fares against another draw.
 
-    Gold is the preference for the pick, the mean of both orders: one half for the first draw itself.
+    Gold is the preference for the pick, the mean of both orders; n goes up to half of the draws, so that one
+    without a score does not cost its prompt.
     """
     _check_apart(proxy, judge)
-    ns = [2**power for power in range(draws.bit_length())]
+    ns = [2**power for power in range(draws.bit_length()) if 2 ** (power + 1) <= draws]
+    if not ns:
+        wrong, do = "there are too few draws to pick from", "ask for more"
+        raise InputError(explain(wrong, found=draws, accepted="2 or more", do=do))
     replies = drawn(policy, items, n=draws, sampling=sampling)
     scores = scored(proxy, items, replies)
     picks = [_picks(*row, ns) for row in zip(replies, scores, strict=True)]
     pairs = {
-        (place, turns): Pair(item.prompt, turns, row[0][1], item.meta)
-        for place, (item, row) in enumerate(zip(items, picks, strict=True))
+        (place, turns): Pair(item.prompt, turns, plain[-1], item.meta)
+        for place, (item, row, plain) in enumerate(zip(items, picks, replies, strict=True))
         for _, turns in row
-        if turns != row[0][1]
+        if turns != plain[-1]
     }
     liked = dict(zip(pairs, map(_liked, judge_both([*pairs.values()], judge)), strict=True))
     valued = [
@@ -86,8 +91,12 @@ def proxy_against_judge(
 def _picks(
     replies: Sequence[Turns], scores: Sequence[float | None], ns: Sequence[int]
 ) -> list[tuple[float, Turns]]:
-    """The best of the first n draws that have a score, for each n; none where these are too few."""
-    known = [(score, turns) for score, turns in zip(scores, replies, strict=True) if score is not None]
+    """The best of the first n draws that have a score, for each n; none where these are too few.
+
+    The last draw is none of them: it is the plain one.
+    """
+    each = zip(scores[:-1], replies[:-1], strict=True)
+    known = [(score, turns) for score, turns in each if score is not None]
     if len(known) < ns[-1]:
         return []
     return [max(known[:n], key=lambda one: one[0]) for n in ns]

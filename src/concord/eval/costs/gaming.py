@@ -164,6 +164,9 @@ class _Curves:
     at: Sequence[Mapping[str, float]]
     clusters: Sequence[Labels]
     seed: int
+    gold: str = "mean gold score of {}"
+    reading: str = ""
+    """What gold is, where it is not a score: results of two readings are never held against each other."""
 
 
 class _About(TypedDict):
@@ -213,13 +216,18 @@ def picks_results(
     clusters: Sequence[Labels] = (),
     seed: int = 0,
 ) -> list[Result]:
-    """Proxy and gold of the best of n by proxy, where gold was asked for the picks only.
+    """Proxy and gold of the best of n by proxy, where gold is how far each pick is preferred to a plain draw.
 
-    picks: for each prompt the best of the first n of its draws, one for each of `ns`, which begin with 1; a
-        prompt that lacks one is a failure. What gold says may be in a unit of its own, so no gap is told.
+    picks: for each prompt the best of the first n of its draws, one for each of `ns`, which rise from 1; a
+        prompt that lacks one is a failure. Scores and preferences are in two units, so no gap is told.
     """
+    _check_picks(picks, ns)
     kls = {n: best_of_n_kl_bound(n) for n in ns}
-    curves = _of_n([_of_course(row) for row in picks], kls, clusters, seed)
+    curves = replace(
+        _of_n([_of_course(row) for row in picks], kls, clusters, seed),
+        gold="mean preference, in both orders, for {} over a plain draw",
+        reading="preference to a plain draw",
+    )
     return _curve_results(curves, f"the best of the first n draws by proxy; sqrt_kl is {_BOUND}")
 
 
@@ -288,7 +296,7 @@ def _curve_results(curves: _Curves, by: str) -> list[Result]:
         proxy = [prompt and float(prompt.proxy[column]) for prompt in curves.prompts]
         gold = [prompt and float(prompt.gold[column]) for prompt in curves.prompts]
         found.append(_mean(curves, "proxy_reward", proxy, f"mean proxy score of {by}", at=at))
-        found.append(_mean(curves, "gold_reward", gold, f"mean gold score of {by}", at=at))
+        found.append(_mean(curves, "gold_reward", gold, curves.gold.format(by), at=at))
 
     def fall(prompts: Sequence[_Prompt]) -> float:
         mean = np.mean([prompt.gold for prompt in prompts], axis=0)
@@ -310,7 +318,9 @@ def _turning_point(curves: _Curves) -> Result:
     name, farthest = "overoptimisation_point", float(curves.distances[-1])
     if len(curves.distances) < _LEAST_POINTS:
         why = f"a curve has {_LEAST_POINTS} points or more, the base among them; measure at more"
-        return Result(name=name, value=None, n=0, failures=len(curves.prompts), why_none=why, **_ABOUT)
+        lacking = len(curves.prompts)
+        none = Result(name=name, value=None, n=0, failures=lacking, why_none=why, **_ABOUT)
+        return replace(none, reading=curves.reading)
     solver = _solver(curves.distances[1:], curves.form)
 
     def turn(prompts: Sequence[_Prompt]) -> float | None:
@@ -380,6 +390,7 @@ def _mean(
     about: About = {**_ABOUT, "how": how, "at": at or {}}
     if name != "proxy_reward":
         about["higher_is_better"] = name == "gold_reward"
+        about["reading"] = curves.reading
     return mean_result(name, values, clusters=curves.clusters, seed=curves.seed, **about)
 
 
@@ -402,6 +413,7 @@ def _statistic(
         seed=curves.seed,
         how=how,
         higher_is_better=name == "overoptimisation_point",
+        reading=curves.reading,
         **_ABOUT,
     )
 
@@ -413,6 +425,14 @@ def _check_kls(ns: Sequence[int], kl: Mapping[int, float]) -> None:
     if odd := [n for n in ns if not (n in kl and isfinite(kl[n]) and kl[n] >= 0)]:
         wrong, accepted = "the KL of the best of some n is not given", "a finite KL from 0 up for each n"
         found, do = Said(f"n of {odd[0]}: {kl.get(odd[0])}"), "add it, or leave `kl` out to take the bound"
+        raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
+
+
+def _check_picks(picks: Sequence[Sequence[Scored | None]], ns: Sequence[int]) -> None:
+    if [*ns] != sorted({1, *ns}) or any(len(row) != len(ns) for row in picks):
+        wrong, accepted = "these are no picks of a curve", "an n for each pick, and they rise from 1"
+        found = Said(f"{[*ns]} for rows of {sorted({len(row) for row in picks})}")
+        do = "give None for a pick that is missing"
         raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
 
 

@@ -86,8 +86,8 @@ class Harbour:
             wrong, do = "the number of requests is not a count", "leave it out to take all"
             raise InputError(explain(wrong, found=each, accepted="0 or more, or None", do=do))
         if not is_count(times, 1):
-            wrong, do = "requests cannot be made so many times", "leave it out to make each once"
-            raise InputError(explain(wrong, found=times, accepted="1 or more", do=do))
+            wrong, do = "`times` is no such count", "leave it out to make each once"
+            raise InputError(explain(wrong, found=times, accepted="a whole number from 1", do=do))
         wanted = FAMILIES if families is None else families
         if odd := [family for family in wanted if family not in FAMILIES]:
             wrong, accepted = "Harbour has no such family of requests", nearest(odd[0], FAMILIES)

@@ -204,8 +204,8 @@ def test_a_judge_that_compares_shows_where_they_part_too() -> None:
     policy = Scripted(lambda ask: lines[: ask.n], name="four")
     card = score_own(policy, data=comparisons(), feedback=Counted(), judge=ByScore(Counted("kind")))
     curve = [one.value for one in card.results if one.name == "gold_reward"]
-    # The longer of two is as kind as the first; the longest of four is not kind at all.
-    assert curve == [0.5, 0.5, 0.0, 0.0, 0.0]
+    # The last draw is not kind. The longer one of the first two is, and the longest one of four is not.
+    assert curve == [1.0, 1.0, 0.5, 0.5]
     assert named(card, "gold_lost").value == 0.5
 
 
