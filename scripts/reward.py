@@ -3,15 +3,16 @@
     python -m scripts.reward [FOLDER]          (make reward)
 
 The base replies, juries of three compare what it said, and two reward models learn their verdicts: a head on
-the base, and a policy whose likelihood says what a reply is worth. They are tried on requests of the test
-split, whose verdicts nobody could foretell better than their odds allow.
+the base, and a policy whose likelihood says what a reply is worth. They are tried on requests of the test and
+the validation split, whose verdicts nobody could foretell better than their odds allow.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -32,11 +33,32 @@ PEOPLE, VOTES = 60, 3
 TIMES = 12
 """How many times as many requests are made where they can differ."""
 
-WAYS = {
-    "bradley_terry": ("--num-train-epochs", "2", "--learning-rate", "1e-3"),
-    "simpo": ("--num-train-epochs", "1", "--learning-rate", "1e-3", "--gamma", "0"),
+
+@dataclass(frozen=True)
+class Way:
+    """How a reward model is made: what is said to `concord train` beside the method, and how it is read."""
+
+    words: tuple[str, ...]
+    read: Callable[[Path], Feedback]
+
+
+def _headed(model: Path) -> Feedback:
+    from concord.engine import load_reward  # torch, which takes seconds to come
+
+    return cast("Feedback", load_reward(model))
+
+
+def _likely(model: Path) -> Feedback:
+    from concord.engine import load_policy
+
+    return Likelihood(cast("Policy", load_policy(model)))
+
+
+WAYS: Mapping[str, Way] = {
+    "bradley_terry": Way(("--num-train-epochs", "2", "--learning-rate", "1e-3"), _headed),
+    "simpo": Way(("--num-train-epochs", "1", "--learning-rate", "1e-3", "--gamma", "0"), _likely),
 }
-"""How a reward model is made: with a head that learns a number, or as a policy whose likelihood is one."""
+"""By method: with a head that learns a number, and as a policy whose likelihood is one."""
 
 _TRAINING = ("--train", "full", "--batch-size", "32", "--eval-share", "0.02", "--logging-steps", "50")
 
@@ -76,19 +98,13 @@ def compared(
 
 def trained(rows: Path, runs: Path, way: str = "bradley_terry") -> Feedback:
     """A reward model that has learned these comparisons."""
-    from concord.engine import load_policy, load_reward
-
     base = os.path.relpath(BASE)
-    words = ["train", way, "--model", base, "--data", str(rows), "--runs", str(runs), *_TRAINING, *WAYS[way]]
+    words = ["train", way, "--model", base, "--data", str(rows), "--runs", str(runs), *_TRAINING]
+    words += WAYS[way].words
     done = subprocess.run([sys.executable, "-m", "concord", *words], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.returncode)
-    model = Path(done.stdout.splitlines()[-1]) / "model"
-    return (
-        Likelihood(cast("Policy", load_policy(model)))
-        if way == "simpo"
-        else cast("Feedback", load_reward(model))
-    )
+    return WAYS[way].read(Path(done.stdout.splitlines()[-1]) / "model")
 
 
 def held(judge: Feedback, tried: Sequence[Item]) -> list[Result]:
@@ -110,19 +126,20 @@ def main() -> None:
     whole = len(asked) + len(more)
     print(f"{count:,} comparisons of what the base says to {whole:,} requests: {rows}", flush=True)
     judges = {way: trained(rows, home.parent, way) for way in WAYS}
-    tried = list(compared(world.requests("test"), draws=4, pairs=2, seed=1, odds=True))
-    print(f"\nHeld against {len(tried):,} comparisons of the test split:\n")
-    for way, judge in judges.items():
-        _show(way, held(judge, tried), alone=way == "bradley_terry")
+    for split in ("test", "validation"):
+        tried = list(compared(world.requests(split), draws=4, pairs=2, seed=1, odds=True))
+        print(f"\nHeld against {len(tried):,} comparisons of the {split} split:\n")
+        for number, (way, judge) in enumerate(judges.items()):
+            _show(way, held(judge, tried), others=number == 0)
 
 
-def _show(way: str, results: Sequence[Result], *, alone: bool) -> None:
-    """A line for each figure; `alone`: with those of whoever else stands beside it."""
+def _show(way: str, results: Sequence[Result], *, others: bool) -> None:
+    """A line for each figure; `others`: with those of whoever else stands beside it."""
     for one in results:
         if one.value is None or not one.name.startswith(("judge_accuracy", "judge_below", "judge_beyond")):
             continue
         other = " " in str(one.at["by"])
-        if alone or not other:
+        if others or not other:
             ends = f"[{one.interval.low:.3f}, {one.interval.high:.3f}]" if one.interval else ""
             who = one.at["by"] if other else way
             print(f"{one.name:24} {one.value:6.3f} {ends:16} n {one.n:5}  {who}")

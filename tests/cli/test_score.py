@@ -1,6 +1,7 @@
 """`concord score` as people use it: cards made once, several together, files, wrong uses, models by name."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
@@ -267,19 +268,25 @@ def test_classifiers_score_replies_and_what_is_toxic_and_domains_are_told_apart(
     assert 0 < (results["expected_maximum_toxicity"].value or 0) < 1
 
 
-def test_a_model_scores_replies_by_how_likely_it_finds_them(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def load(model: FoundModel, **how: Any) -> Policy:
-        return Scripted("Answer: 4", name=model.name, logps=lambda word: -1.0 - len(word) / 8)
+@pytest.mark.skipif(LIGHT, reason="needs torch")
+def test_a_model_scores_replies_by_how_likely_it_finds_them(folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
 
-    monkeypatch.setattr(FoundModel, "load", load)
+    from concord.worlds.harbour import BASE
+
+    shutil.copytree(BASE, folder / "other")
+    model = AutoModelForCausalLM.from_pretrained(BASE)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1.05)
+    model.save_pretrained(folder / "other")
     name = written(folder / "rows.jsonl", PREFS)
-    told = run("good", "--data", name, "--reward", "likelihood:bad")
+    told = run("base", "--data", name, "--reward", "likelihood:other")
     assert told.exit_code == 0, told.output
     results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
-    assert results["reward"].value == pytest.approx(-1 - (7 + 1) / 2 / 8)
-    assert results["judge_accuracy"].value is not None
+    assert (results["reward"].value or 0) < 0
+    assert results["judge_accuracy"].n == len(PREFS)
 
 
 def test_endpoints_have_their_own_keys_and_prices_and_one_ceiling(

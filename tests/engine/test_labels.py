@@ -310,13 +310,19 @@ def test_adapters_of_a_classifier_of_texts_are_to_be_merged_first(tmp_path: Path
 
 
 def test_weights_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
-    monkeypatch.setattr(labels, "hashed", lambda model: seen.append(1) or "same")
+    seen: list[str] = []
+    real = labels.hashed
+
+    def spied(model: Any) -> str:
+        seen.append(real(model))
+        return seen[-1]
+
+    monkeypatch.setattr(labels, "hashed", spied)
     model = Classifier(encoder(num_labels=1), tokenizer())
     for text in TEXTS:
         told(model, rate([text]))
     assert model.id.startswith("label-")
-    assert seen == [1]
+    assert len(seen) == 1
 
 
 def test_in_half_precision_numbers_are_still_told_apart(tmp_path: Path) -> None:

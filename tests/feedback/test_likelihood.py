@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from concord.errors import CapabilityError, InputError
 from concord.feedback import Likelihood
 from concord.policies import Scripted
-from concord.types import Ask, Message, Rate, Reply, Score, Unanswered, Unscored, as_prompt, as_turns
+from concord.types import Ask, Message, Policy, Rate, Reply, Score, Unanswered, Unscored, as_prompt, as_turns
 
 
 def speaker(name: str, **logps: float) -> Scripted:
@@ -45,6 +45,34 @@ def test_beside_a_reference_it_is_the_reward_that_dpo_trains() -> None:
     assert -math.log(1 / (1 + math.exp(bad - good))) == pytest.approx(loss)
     same = values(Likelihood(policy, policy), "north", "south north")
     assert same == [0.0, 0.0]
+
+
+def test_the_likelihood_of_a_model_is_that_of_transformers() -> None:
+    torch = pytest.importorskip("torch", reason="a model is asked")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from concord.engine import load_policy
+    from concord.worlds.harbour import BASE, Harbour
+
+    tokenizer, model = AutoTokenizer.from_pretrained(BASE), AutoModelForCausalLM.from_pretrained(BASE)
+    (one,) = Harbour().requests("test", families=["copy"], each=1)
+    texts = ["mara ben.", "i do not know that."]
+    found = Likelihood(cast("Policy", load_policy(BASE))).rate(
+        [Rate(one.prompt, tuple(map(as_turns, texts)))]
+    )
+    for text, score in zip(texts, found[0], strict=True):
+        said: list[Any] = [{"role": turn.role, "content": turn.text} for turn in one.prompt.messages]
+        shown: str = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        whole: str = tokenizer.apply_chat_template(
+            [*said, {"role": "assistant", "content": text}], tokenize=False
+        )
+        start, ids = (tokenizer(each, add_special_tokens=False).input_ids for each in (shown, whole))
+        assert ids[: len(start)] == start
+        with torch.no_grad():
+            logps = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        each = [float(logps[at - 1, ids[at]]) for at in range(len(start), len(ids))]
+        assert isinstance(score, Score)
+        assert score.value == pytest.approx(sum(each) / len(each), abs=1e-5)
 
 
 class Calls:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from concord.errors import InputError, explain
 from concord.eval.costs.gaming import Scored, best_of_n_results, picks_results
-from concord.eval.order.winrate import Judged, judge_both
+from concord.eval.order.winrate import judge_both
 from concord.eval.reckoning import Labels, mean_result
 from concord.eval.replies import drawn, scored
 from concord.feedback.pairs import Pair, PairJudge
@@ -79,7 +79,8 @@ def proxy_against_judge(
         for _, turns in row
         if turns != plain[-1]
     }
-    liked = dict(zip(pairs, map(_liked, judge_both([*pairs.values()], judge)), strict=True))
+    judged = judge_both([*pairs.values()], judge)
+    liked = {place: one.mean for place, one in zip(pairs, judged, strict=True)}
     valued = [
         [_both(score, liked.get((place, turns), 0.5)) for score, turns in row] or [None] * len(ns)
         for place, row in enumerate(picks)
@@ -100,12 +101,6 @@ def _picks(
     if len(known) < ns[-1]:
         return []
     return [max(known[:n], key=lambda one: one[0]) for n in ns]
-
-
-def _liked(judged: Judged) -> float | None:
-    if judged.first is None or judged.second is None:
-        return None
-    return (judged.first + judged.second) / 2
 
 
 def _distinct(

@@ -50,6 +50,11 @@ class Judged:
     second: float | None
 
     @property
+    def mean(self) -> float | None:
+        """The preference in the mean of both orders; None where a verdict is missing."""
+        return None if self.first is None or self.second is None else (self.first + self.second) / 2
+
+    @property
     def outcomes(self) -> tuple[float, float] | None:
         """Win, tie or loss (1, 0.5, 0) in either order; None where a verdict is missing."""
         if self.first is None or self.second is None:
@@ -171,7 +176,7 @@ def win_rate_results(
     return [
         won,
         _scaled(won, 2, -1, name="net_win_rate", how="wins less losses" + by),
-        drawn("win_rate_averaged", [_averaged(one) for one in judged], how=_MEAN + by, **_BETTER),
+        drawn("win_rate_averaged", [one.mean for one in judged], how=_MEAN + by, **_BETTER),
         drawn("tie_rate", ties, how="ties, and verdicts that differ between the orders" + by, **_JUDGE),
         conflict,
         _scaled(leading, 1, -0.5, name="position_bias", how=lean),
@@ -206,7 +211,3 @@ def one_order_results(
 
 def _by(judge: str) -> str:
     return f" by {judge}" if judge else ""
-
-
-def _averaged(one: Judged) -> float | None:
-    return None if one.first is None or one.second is None else (one.first + one.second) / 2

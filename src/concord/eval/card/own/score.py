@@ -75,7 +75,7 @@ _UNREAD = 0.02  # of questions; above it, what is read may not be what was said
 class OwnSettings(SetSettings):
     """How much is asked, and what is known of the data beside them. `limit` is of sets and of data alike.
 
-    best_of: draws to each prompt for the curve of best of n
+    best_of: draws to each prompt for the curve of best of n; 2 or more
     domain, inside: the column that says of which domain an item is, and the one that was learned from
     toxicity: a feedback that scores in 0 to 1, 1 being toxic
     trained_on: the ids of the feedbacks that the policy was optimised against, from the record of its run
