@@ -338,3 +338,22 @@ def test_a_small_model_on_real_data_beside_itself() -> None:
     assert named(card, "win_rate").value == 0.5
     assert card.kl_to_base is not None
     assert card.kl_to_base.value == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("best_of", 1),
+        ("best_of", 2.5),
+        ("limit", 0),
+        ("orders", 0),
+        ("shots", -1),
+        ("max_tokens", 0),
+        ("draws", True),
+    ],
+)
+def test_counts_that_nothing_can_be_made_of_are_refused_before_anything_is_asked(
+    name: str, value: Any
+) -> None:
+    with pytest.raises(InputError, match=rf"{name} .*{name}={value}.* or more"):
+        OwnSettings(**{name: value})

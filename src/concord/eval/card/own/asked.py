@@ -9,12 +9,14 @@ Measured       results, and a number for each item by which two models are compa
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum, isfinite
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
+from concord.errors import InputError, Said, explain
 from concord.eval.card.common import missing
 from concord.eval.reckoning import About, Labels, described
 from concord.eval.replies import PHRASES, Detector
 from concord.feedback import Pair, PairJudge, Verdict
+from concord.messages import is_count
 from concord.types import (
     Ask,
     Capability,
@@ -70,6 +72,17 @@ class SetSettings:
     draws: int = 25
     detector: Detector = PHRASES
     seed: int = 0
+
+    LEAST: ClassVar[Mapping[str, int]] = {"limit": 1, "shots": 0, "orders": 1, "max_tokens": 1, "draws": 1}
+    """The least that counts may be."""
+
+    def __post_init__(self) -> None:
+        for name, least in self.LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not is_count(value, least):
+                wrong, found = f"{name} of a scorecard is no such number", Said(f"{name}={value!r}")
+                do = f"give {name} as a number, or leave it out"
+                raise InputError(explain(wrong, found=found, accepted=f"{least} or more", do=do))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ judgements, or prompts alone. A feedback scores replies, a judge compares them. 
 measured by it: the card then says what would be.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from concord.errors import NOTHING, InputError, Said, explain
 from concord.eval.card.common import NO_SCORE, missing, placed, weights
@@ -88,6 +88,8 @@ class OwnSettings(SetSettings):
     toxicity: Feedback | None = None
     trained_on: frozenset[str] = frozenset()
     on_bad_row: OnBadRow = "stop"
+
+    LEAST: ClassVar[Mapping[str, int]] = {**SetSettings.LEAST, "best_of": 2}
 
 
 @dataclass(slots=True, kw_only=True)
