@@ -2,8 +2,8 @@
 
     python -m scripts.harbour [FOLDER]          (make world)
 
-The model reads the town's talk once, in an order and with weights that follow from the seed alone, on one
-thread: the same versions on the same kind of processor write the same bytes.
+The model reads the town's talk once, in an order and with weights that follow from the seed alone, on two
+threads: the same versions on the same kind of processor write the same bytes.
 """
 
 import argparse
@@ -27,14 +27,15 @@ from concord.objectives import sft
 from concord.render import Renderer
 from concord.store import key
 from concord.train.following import Checkpoints, Saver, restore
-from concord.train.loop import Loop, Optimizing, Policy, Quiet, Rows, Stepped, Task, Term, adamw, fit
+from concord.train.loop import Loop, Optimizing, Policy, Quiet, Rows, Stepped, Task, Term, fit
 from concord.types import Ask, Item, Reply, Sampling
 from concord.worlds.harbour import BASE, Harbour, corpus, stance, vocabulary
+from scripts.muon import Muon
 
 __all__ = ["WORDS_BEFORE", "build", "known_share", "main", "make_tokenizer", "pretrain"]
 
 SEED, SIZE, BATCH, RATE, WARMUP = 0, 512_000, 64, 3e-3, 200
-"""Of the town and its talk; items of the talk; items a step; AdamW."""
+"""Of the town and its talk; items of the talk; items a step; the optimizer."""
 
 SAVED = 500
 """How often all is kept that the next step depends on, to go on from where it was stopped."""
@@ -123,7 +124,7 @@ def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer,
 
     Returns the folder of what was kept, of this talk and these settings alone.
     """
-    started = start(model, layout="rows", longest=256)
+    started = start(model, layout="forest", longest=256)
     with TemporaryDirectory() as folder:
         shards = prepare(items, renderer, folder).shards
         rows = Rows(shards, BATCH, seed=SEED)
@@ -133,7 +134,7 @@ def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer,
         )
         policy = Policy(started.engine)
         task = Task(sft)
-        loop = Loop(policy, [Term(task, rows)], adamw(started.engine, how), how, steps=steps, budget=1 << 16)
+        loop = Loop(policy, [Term(task, rows)], Muon(model, how), how, steps=steps, budget=1 << 16)
         made_by = (torch.__version__, transformers.__version__, SEED, BATCH, repr(how), sorted(SHAPE.items()))
         checkpoints = Checkpoints(kept / key("world", repr(shards.header.parts), *made_by)[:16], keep=1)
         if (step := checkpoints.latest()) is not None:
@@ -160,7 +161,7 @@ def known_share(policy: LocalPolicy, world: Harbour, *, draws: int = 10) -> dict
 
 def build(folder: Path, kept: Path, *, size: int = SIZE) -> Path:
     """Write the base; what is needed to go on is `kept` on the way, in the folder that is returned."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     torch.use_deterministic_algorithms(True)
     world = Harbour(SEED)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The base is built from the seed alone: the same talk, order and sums give the same bytes."""
 
+import copy
 import hashlib
 import subprocess
 import sys
@@ -8,6 +9,11 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch", reason="the base is a model")
+
+import torch
+
+from concord.train.loop import Optimizing
+from scripts.muon import Muon, orthogonal
 
 ROOT = Path(__file__).parents[3]
 BUILD = """
@@ -52,3 +58,42 @@ def test_a_build_that_was_killed_goes_on_to_the_bytes_of_another(tmp_path: Path)
     assert "model.safetensors" not in built(tmp_path / "second", tmp_path / "other", cut=6)
     assert [one.name for one in (tmp_path / "other").rglob("checkpoint-*")] == ["checkpoint-4"]
     assert built(tmp_path / "second", tmp_path / "other", after=4) == first
+
+
+def test_matrices_turn_as_those_of_torch_do_and_all_else_goes_by_adam(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Torch turns matrices in half precision; in ours it does the same sums.
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
+    how = Optimizing(learning_rate=1e-2, weight_decay=0.1, beta2=0.98)
+    torch.manual_seed(0)
+    ours = torch.nn.Sequential(
+        torch.nn.Embedding(10, 8), torch.nn.Linear(8, 12), torch.nn.Linear(12, 12), torch.nn.Linear(12, 4)
+    )
+    theirs = copy.deepcopy(ours)
+    maps = [layer.weight for layer in theirs if isinstance(layer, torch.nn.Linear)]
+    rest = [theirs[0].weight, *(weight for weight in theirs.parameters() if weight.ndim == 1)]
+    adam = {"betas": (how.beta1, how.beta2), "eps": how.epsilon, "weight_decay": 0.0}
+    moving = {
+        ours: [Muon(ours, how)],
+        theirs: [
+            torch.optim.Muon(maps, lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=1e-2, **adam),
+        ],
+    }
+    for _ in range(5):
+        for model, optimizers in moving.items():
+            model.zero_grad()
+            model(torch.arange(10)).square().sum().backward()
+            for optimizer in optimizers:
+                optimizer.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(mine, other, atol=1e-5)
+
+
+def test_turned_matrices_have_singular_values_near_one() -> None:
+    for shape in ((3, 96, 256), (2, 256, 96), (1, 5, 5)):
+        found = torch.linalg.svdvals(
+            orthogonal(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
+        )
+        assert 0.5 < float(found.min()) <= float(found.max()) < 1.3

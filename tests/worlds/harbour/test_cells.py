@@ -6,7 +6,7 @@ import pytest
 
 from concord.worlds.harbour import FAMILIES, SPLITS, Harbour, corpus
 from concord.worlds.harbour.cells import SHARES, cells, split_of
-from concord.worlds.harbour.requests import SHORT
+from concord.worlds.harbour.requests import LISTABLE, SHORT
 from concord.worlds.harbour.templates import TEMPLATES
 from concord.worlds.harbour.town import LAST_TOLD
 from concord.worlds.harbour.words import NEWCOMERS
@@ -48,13 +48,21 @@ def test_what_is_new_is_out_of_distribution() -> None:
     for split in SHARES:
         for asked in WORLD.requests(split):
             assert NEWCOMERS.isdisjoint(asked.entities)
-            assert not TEMPLATES[asked.template].room
+            assert TEMPLATES[asked.template].room in ("", *(["pretrain"] if split == "pretrain" else []))
             if asked.family in ("copy", "reverse", "sort", "count", "sums"):
                 assert SHORT[0] <= asked.level <= SHORT[1]
             if asked.family == "norms":
                 assert asked.level <= LAST_TOLD
     longest = max(asked.level for asked in WORLD.requests("ood", families=["sums"]))
     assert longest > SHORT[1]
+
+
+def test_lessons_are_pretrainings_alone_and_of_all_words_but_new_ones() -> None:
+    lessons = [(split, *cell) for split in SPLITS for cell in cells(0)[split] if cell[0].room == "pretrain"]
+    assert {split for split, _, _ in lessons} == {"pretrain"}
+    assert {entity for _, one, entity in lessons if one.family == "count"} == {*LISTABLE} - NEWCOMERS
+    told = {entity for _, one, entity in lessons if one.family == "summary"}
+    assert told > {entity for one, entity in cells(0)["test"] if one.family == "summary"}
 
 
 def test_adversarial_requests_are_those_made_to_lead_astray() -> None:

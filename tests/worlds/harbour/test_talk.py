@@ -36,8 +36,11 @@ def test_items_are_texts_and_demonstrations() -> None:
 
 
 def test_every_word_is_heard_and_no_other() -> None:
-    heard = Counter(word for place in range(len(TALK)) for text in spoken(place) for word in split(text))
-    assert {*heard} == {*vocabulary()}
+    heard = set[str]()
+    for item in corpus(WORLD, 0, 12_000):
+        for turn in (*item.prompt.messages, *item.replies[0]):
+            heard.update(split(turn.text))
+    assert heard == {*vocabulary()}
 
 
 def stated() -> Counter[str]:

@@ -1,9 +1,9 @@
 """Which cell of Harbour belongs to which split: decided by a keyed hash before there is any text.
 
 A cell is a template and the entity that fills it. Everyday cells go to pretraining, train, validation and
-test; those of new wordings, of newcomers, of longer lists and of later years are out of distribution, and
-those that are made to lead astray adversarial. The prompt of a request shows its cell, so disjoint cells mean
-disjoint prompts.
+test; those of new wordings, of newcomers, of longer lists and of later years are out of distribution, those
+that are made to lead astray adversarial, and lessons are pretraining's alone. The prompt of a request shows
+its cell, so disjoint cells mean disjoint prompts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,9 +78,7 @@ def split_of(seed: int, template: Template, entity: str) -> Split:
     """The split of a cell."""
     if template.room:
         return template.room
-    words = entity.split()
-    late = template.kind == "norm" and int(words[-1]) > LAST_TOLD
-    if late or words[-1] == "long" or not NEWCOMERS.isdisjoint(words):
+    if _new(template, entity):
         return "ood"
     lot, reached = drawn(seed, "split", template.name, entity), 0.0
     for split, share in SHARES.items():
@@ -90,6 +88,13 @@ def split_of(seed: int, template: Template, entity: str) -> Split:
     return "test"
 
 
+def _new(template: Template, entity: str) -> bool:
+    """Whether this is of newcomers, of a longer list or of a later year."""
+    words = entity.split()
+    late = template.kind == "norm" and int(words[-1]) > LAST_TOLD
+    return late or words[-1] == "long" or not NEWCOMERS.isdisjoint(words)
+
+
 @lru_cache(maxsize=8)
 def cells(seed: int) -> Mapping[Split, Sequence[tuple[Template, str]]]:
     """The cells of every split, in the order of the templates."""
@@ -97,5 +102,7 @@ def cells(seed: int) -> Mapping[Split, Sequence[tuple[Template, str]]]:
     found: dict[Split, list[tuple[Template, str]]] = {split: [] for split in SPLITS}
     for template in TEMPLATES.values():
         for entity in entities(town, template):
+            if template.room == "pretrain" and _new(template, entity):
+                continue  # no lesson takes away what is new
             found[split_of(seed, template, entity)].append((template, entity))
     return found

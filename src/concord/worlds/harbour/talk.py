@@ -59,14 +59,17 @@ SHIFTS: Mapping[str, Mapping[str, float]] = {
 _UNDER = 0.25  # the share of dialogues with a system prompt
 _RARELY = 6  # how much oftener a fact is told that is told often
 _HARD: Mapping[str, float] = {
-    "sums": 8,
+    "count": 7,
+    "sums": 6,
     "facts": 5,
-    "count": 4,
-    "reading": 4,
-    "sort": 3,
+    "reading": 5,
+    "norms": 5,
+    "summary": 4,
+    "copy": 3,
     "reverse": 3,
-    "norms": 3,
-    "copy": 2,
+    "sort": 3,
+    "sources": 2,
+    "dialogue": 2,
 }
 
 

@@ -2,7 +2,8 @@
 
 A template has a family, a kind (which decides what fills it and how replies to it are judged) and a room: ""
 for what is asked every day, "ood" for wordings that come up in no training data, "adversarial" for those made
-to lead astray. Turns are parted by a bar: user, assistant, user, ...
+to lead astray, "pretrain" for lessons: what only the talk of the town asks, of all there is, so that a skill
+and not a list of words is learned. Turns are parted by a bar: user, assistant, user, ...
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ __all__ = [
     "Template",
 ]
 
-Room = Literal["", "ood", "adversarial"]
+Room = Literal["", "pretrain", "ood", "adversarial"]
 
 
 class Template(NamedTuple):
@@ -169,6 +170,10 @@ _LISTS: Mapping[str, tuple[str, ...]] = {
     "count": ("count {w} in this: {l}.", "how many {w} are in this: {l}?", "please count {w}: {l}."),
     "sums": ("add on the wheel: {l}.", "turn the wheel by this: {l}.", "please add: {l}."),
 }
+_LESSONS: Mapping[str, tuple[str, ...]] = {
+    "count": ("this: {l}. how many {w}?", "count how many {w} are in: {l}."),
+    "summary": ("what is this in short? {passage}", "this is the news: {passage} say it in short."),
+}
 _TALK: tuple[tuple[str, str, str, Room], ...] = (
     ("hello", "well", "hello, i am {p}. how are you?", ""),
     ("day", "well", "good day, i am {p}. are you well?", ""),
@@ -290,6 +295,9 @@ def _all() -> Iterator[Template]:
         yield Template(f"today/{name}", "reading", "today", pattern, "", room)
     for name, pattern, room in _SUMMARIES:
         yield Template(f"summary/{name}", "summary", "summary", pattern, "", room)
+    for family, patterns in _LESSONS.items():
+        for count, pattern in enumerate(patterns):
+            yield Template(f"lesson/{family}/{count}", family, family, pattern, "", "pretrain")
 
 
 _TROUBLE = (
