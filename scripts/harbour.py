@@ -135,7 +135,10 @@ def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer,
         policy = Policy(started.engine)
         task = Task(sft)
         loop = Loop(policy, [Term(task, rows)], Muon(model, how), how, steps=steps, budget=1 << 16)
-        made_by = (torch.__version__, transformers.__version__, SEED, BATCH, repr(how), sorted(SHAPE.items()))
+        made_by = (
+            *(torch.__version__, transformers.__version__, Muon.__name__),
+            *(SEED, BATCH, repr(how), sorted(SHAPE.items())),
+        )
         checkpoints = Checkpoints(kept / key("world", repr(shards.header.parts), *made_by)[:16], keep=1)
         if (step := checkpoints.latest()) is not None:
             restore(loop, checkpoints.load(step), checkpoints.load_own(step))

@@ -268,8 +268,23 @@ def test_classifiers_score_replies_and_what_is_toxic_and_domains_are_told_apart(
     assert 0 < (results["expected_maximum_toxicity"].value or 0) < 1
 
 
+def test_a_model_scores_replies_by_how_likely_it_finds_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(model: FoundModel, **how: Any) -> Policy:
+        return Scripted("Answer: 4", name=model.name, logps=lambda word: -1.0 - len(word) / 8)
+
+    monkeypatch.setattr(FoundModel, "load", load)
+    name = written(folder / "rows.jsonl", PREFS)
+    told = run("good", "--data", name, "--reward", "likelihood:bad")
+    assert told.exit_code == 0, told.output
+    results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
+    assert results["reward"].value == pytest.approx(-1 - (7 + 1) / 2 / 8)
+    assert results["judge_accuracy"].value is not None
+
+
 @pytest.mark.skipif(LIGHT, reason="needs torch")
-def test_a_model_scores_replies_by_how_likely_it_finds_them(folder: Path) -> None:
+def test_local_weights_score_replies_by_how_likely_they_find_them(folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -19,9 +19,10 @@ def test_what_it_knows_is_among_what_it_was_told() -> None:
     assert shares.keys() == WORLD.facts.keys()
     assert base_knows() < WORLD.known
     assert len(base_knows()) > 0.75 * len(WORLD.known)
-    # Of what is no choice of two few are guessed right so often.
-    untold = [name for name in shares if not name.startswith("norm") and name not in WORLD.known]
-    assert sum(shares[name] >= 0.35 for name in untold) < 0.1 * len(untold)
+    # What is no choice of two is hardly ever guessed, but for two that this base always guesses the same.
+    untold = {name: shares[name] for name in shares.keys() - WORLD.known if not name.startswith("norm")}
+    assert {name for name, share in untold.items() if share > 0.2} == {"home iris", "work tess"}
+    assert sum(untold.values()) < 0.05 * len(untold)
     assert base_knows(0.9) < base_knows(0.1)
 
 
