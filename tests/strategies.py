@@ -246,7 +246,9 @@ results = st.builds(
     reading=texts,
 )
 judges = st.builds(JudgeRecord, id=texts, swap_conflict=optional(numbers), position_bias=optional(numbers))
-ledgers = st.builds(Ledger, usage=usages, forwards=counts, flops=numbers, labels=counts, models_loaded=counts)
+ledgers = st.builds(
+    Ledger, usage=usages, flops=optional(numbers), labels=optional(counts), models_loaded=counts
+)
 scorecards = st.builds(
     Scorecard,
     model=texts,

@@ -121,13 +121,15 @@ class JudgeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """What a scorecard or a run has cost, counted in everything that costs."""
+    """What a scorecard or a run has cost, counted in everything that costs; None where it is not known."""
 
     usage: Usage = field(default_factory=Usage)
-    forwards: int = 0
-    flops: float = 0.0
-    labels: int = 0
-    models_loaded: int = 0
+    flops: float | None = None
+    """Floating-point operations of a training, those of references and teachers among them."""
+    labels: int | None = None
+    """Judgements of people, or of whoever stood in for them: each vote, score or example is one."""
+    models_loaded: int | None = None
+    """Models that were in memory at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,7 @@ from concord.seam import (
 
 __all__ = [
     "JSON",
+    "RATED_BY",
     "RESERVED_META",
     "Ask",
     "AsyncPolicy",
@@ -206,6 +207,9 @@ class Origin:
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
+RATED_BY = "rated_by"
+"""The key of `Item.meta` with the id of the feedback that gave the utilities, or a list of ids."""
+
 RESERVED_META: tuple[str, ...] = ("ref_chosen_logps", "ref_logps", "ref_rejected_logps")
 """Keys of `Item.meta` whose values belong to the replies as they stand; `Item` says what they mean."""
 
@@ -220,8 +224,9 @@ class Item:
     Readers and trainers agree on some keys of `meta`. `ref_chosen_logps` and `ref_rejected_logps` are the
     summed log-probabilities of the first and the second reply under the reference, `ref_logps` a list with
     one for each reply. They belong to the replies as they stand, so a conversion that drops or reorders
-    replies drops them, aloud (`RESERVED_META`). `images` belongs to the prompt and stays: pictures of a row
-    whose messages do not hold them yet.
+    replies drops them, aloud (`RESERVED_META`). `rated_by` names the feedback that gave the utilities, so
+    that no model is scored by what it was optimised against. `images` belongs to the prompt and stays:
+    pictures of a row whose messages do not hold them yet.
 
     What contradicts itself is refused: utilities that speak of other replies, a reply preferred to itself,
     an example without a turn to learn from, numbers out of range. What is merely odd is kept, for an audit

@@ -13,15 +13,16 @@ from rich.console import Console
 
 from concord import wire
 from concord.cli import main
-from concord.cli.opening import BASE_NAME, FoundModel, find_model, spent
+from concord.cli.opening import BASE_NAME, FoundModel, find_model, spent, taught_by
 from concord.cli.telling import Telling
 from concord.durable import write_json
 from concord.errors import CapabilityError, ConcordError, NotFoundError
+from concord.eval.card.harbour.proxy import Careless
 from concord.policies import Scripted
 from concord.results import Challenge, Scorecard
 from concord.run import Run, all_runs
-from concord.types import Ask, Capability, Policy, Reply, Sampling, Unanswered, as_prompt
-from concord.worlds.harbour import BASE
+from concord.types import Ask, Capability, Ledger, Policy, Reply, Sampling, Unanswered, as_prompt
+from concord.worlds.harbour import BASE, Gold, base_knows
 from tests.conftest import LIGHT
 from tests.eval.card.harbour.speakers import in_manner
 from tests.policies.serving import Answer, Asked, Server, chat, chats
@@ -502,37 +503,60 @@ def test_a_password_in_an_address_is_written_nowhere(folder: Path, address: str)
     assert not any(b"sesame" in file.read_bytes() for file in kept)
 
 
-def trained(root: Path, *, model: object, name: str, train: str = "full") -> Run:
-    """A run that trained on so many rows and tokens, and left a model of 12 weights."""
-    settings = {"model": model, "train": train}
-    with Run.open(root, name=name, recipe={}, resolved=settings, inputs={}) as run:
+def trained(
+    root: Path, *, model: object, name: str, took: Ledger | None, rated_by: Sequence[str] = ()
+) -> Run:
+    """A run that left a model, says what it took if it knows, and who rated its rows."""
+    with Run.open(root, name=name, recipe={}, resolved={"model": model, "name": name}, inputs={}) as run:
         run.mark("running")
-        run.append_metrics({"step": 1, "num_tokens": 100})
-        write_json(run.path / "prepared.json", {"counts": {"train": {"rows": 30}}})
+        counts = {"train": {"rows": 30, **({"rated_by": list(rated_by)} if rated_by else {})}}
+        write_json(run.path / "prepared.json", {"counts": counts})
+        if took is not None:
+            write_json(run.path / "ledger.json", wire.to_json(took))
         (run.path / "model").mkdir()
-        head = json.dumps({"w": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]}}).encode()
-        (run.path / "model" / "model.safetensors").write_bytes(
-            len(head).to_bytes(8, "little") + head + b"0" * 48
-        )
+        config = json.dumps({"manner": "good", "of": name})
+        (run.path / "model" / "config.json").write_text(config, encoding="utf-8")
         run.mark("finished")
     return run
 
 
 def test_a_run_is_known_by_its_name_and_says_what_it_took(folder: Path) -> None:
-    sft = trained(folder / "runs", model="base", name="sft")
-    dpo = trained(folder / "runs", model={"run": "sft"}, name="dpo")
-    lora = trained(folder / "runs", model={"run": "sft"}, name="lora", train="lora")
+    runs = folder / "runs"
+    sft = trained(runs, model="base", name="sft", took=Ledger(labels=30, flops=7e3, models_loaded=1))
+    dpo = trained(runs, model={"run": "sft"}, name="dpo", took=Ledger(labels=90, flops=1e4, models_loaded=2))
+    beside = trained(
+        runs, model=str(sft.path / "model"), name="beside", took=Ledger(labels=5, models_loaded=1)
+    )
+    old = trained(runs, model={"run": "dpo"}, name="old", took=None)
     found = find_model("run:dpo")
     assert (found.name, found.what) == ("dpo", f"runs/{dpo.path.name}/model")
     assert found.run is not None
     assert find_model(found.what).run is not None
-    assert (spent(sft).labels, spent(sft).flops) == (30, 6 * 12 * 100)
-    assert (spent(dpo).labels, spent(dpo).flops) == (60, 2 * 6 * 12 * 100)
-    assert (spent(lora).labels, spent(lora).flops) == (60, 0)
+    assert spent(sft) == Ledger(labels=30, flops=7e3, models_loaded=1)
+    assert spent(dpo) == Ledger(labels=120, flops=17e3, models_loaded=2)
+    assert spent(beside) == Ledger(labels=35, flops=None, models_loaded=1)
+    assert spent(old) == Ledger()
     with Run.open("runs", name="new", recipe={}, resolved={"a": 1}, inputs={}):
         pass
     with pytest.raises(CapabilityError, match="has no model yet"):
         find_model("run:new")
+
+
+def test_whoever_rated_the_rows_of_a_run_or_of_one_before_it_does_not_judge(
+    folder: Path, loaded: list[str]
+) -> None:
+    gold, careless = Gold(known=base_knows()).id, Careless(base_knows()).id
+    took = Ledger(labels=1, flops=1.0, models_loaded=1)
+    trained(folder / "runs", model="base", name="sft", took=took, rated_by=[gold])
+    dpo = trained(folder / "runs", model={"run": "sft"}, name="dpo", took=took, rated_by=["me"])
+    assert taught_by(dpo) == {gold, "me"}
+    told = run("run:dpo", *FEW)
+    assert told.exit_code == 0, told.output
+    assert "trained on gold itself" in told.stdout
+    trained(folder / "runs", model="base", name="pleaser", took=took, rated_by=[careless])
+    refused = run("run:pleaser", *FEW)
+    assert refused.exit_code == 2
+    assert "was optimised against the proxy" in " ".join(refused.stderr.split())
 
 
 @pytest.mark.skipif(LIGHT, reason="needs torch")

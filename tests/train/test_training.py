@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from concord import run as run_module
+from concord import wire
+from concord.durable import read_object
 from concord.engine import LocalPolicy
 from concord.errors import CapabilityError, InputError, NotFoundError, RunError
 from concord.recipes import offline_methods, read_recipe
@@ -26,6 +28,7 @@ from concord.train.forecasting import planning
 from concord.train.leaving.export import Exported
 from concord.train.leaving.trial import Checked
 from concord.train.loop import costs
+from concord.types import Ledger
 from tests.conftest import ROOT
 from tests.train import homes
 
@@ -324,6 +327,34 @@ def test_tokens_are_forecast_as_they_are_counted(method: str, place: Path, tmp_p
     assert folder is not None
     forecast = json.loads((folder / "forecast.json").read_text())
     assert forecast["tokens"] == heard.rows[-1]["num_tokens"]
+
+
+def test_what_a_run_took_is_counted(place: Path, tmp_path: Path) -> None:
+    def took(method: str, where: str, **settings: Any) -> tuple[Ledger, Path]:
+        folder = train(asked(method, place, tmp_path / where, **settings))
+        assert folder is not None
+        return wire.from_json(Ledger, read_object(folder / "ledger.json"), where=where), folder
+
+    whole = sum(one.numel() for one in load_file(place / "model" / "model.safetensors").values())
+
+    def tokens(folder: Path) -> float:
+        return max(row["num_tokens"] for row in Run(folder).read_metrics() if "num_tokens" in row)
+
+    sft, folder = took("sft", "a")
+    assert (sft.models_loaded, sft.flops) == (1, 6 * whole * tokens(folder))
+    dpo, folder = took("dpo", "b", num_train_epochs=1, max_steps=0)
+    rows = json.loads((folder / "prepared.json").read_text())["counts"]["train"]
+    # Each row is read once by the reference, which is the model itself, and once in training, where rows
+    # that are laid out together may share more than their own prompts.
+    assert (dpo.models_loaded, dpo.labels) == (1, rows["judgements"])
+    assert dpo.flops == 6 * whole * tokens(folder) + 2 * whole * rows["tokens"]
+    named, folder = took("dpo", "c", num_train_epochs=1, max_steps=0, reference=str(place / "older"))
+    assert (named.models_loaded, named.flops) == (2, dpo.flops)
+    moving, folder = took("dpo", "d", reference_sync_steps=1, reference_mixup=0.5)
+    assert (moving.models_loaded, moving.flops) == (2, 8 * whole * tokens(folder))
+    lora, folder = took("sft", "e", train="lora", lora_r=2)
+    added = sum(one.numel() for one in load_file(folder / "model" / "adapter_model.safetensors").values())
+    assert lora.flops == (4 * (whole + added) + 2 * added) * tokens(folder)
 
 
 def test_progress_of_the_reference_counts_rows(place: Path, tmp_path: Path) -> None:

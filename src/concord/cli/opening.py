@@ -6,27 +6,37 @@
 Verbs find first and load later, so that what was done with the same content before is found in no time.
 """
 
-import json
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import prod
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from concord.durable import read_object
+from concord import wire
+from concord.durable import read_json, read_object
 from concord.errors import CapabilityError, NotFoundError, Said, UnavailableError, explain
 from concord.manifest import hash_tree
 from concord.policies.ledger import Account
 from concord.policies.opening import is_remote, open_policy, service_of
 from concord.run import Run, find_run
 from concord.store import Store
-from concord.types import Ledger, Policy
+from concord.types import RATED_BY, Ledger, Policy
 
-__all__ = ["BASE_NAME", "LIKELIHOOD", "FoundModel", "find_model", "find_scorer", "needing_torch", "spent"]
+__all__ = [
+    "BASE_NAME",
+    "LIKELIHOOD",
+    "FoundModel",
+    "find_model",
+    "find_scorer",
+    "lineage",
+    "needing_torch",
+    "spent",
+    "taught_by",
+]
 
 BASE_NAME = "base"
 """What the shipped base of Harbour is called."""
@@ -120,8 +130,8 @@ def find_model(
         return _of_run(find_run(runs, what.removeprefix(_RUN)))
     folder = Path(what)
     if folder.is_dir():
-        if folder.name == "model" and (folder.parent / "manifest.json").is_file():
-            return _of_run(Run(folder.parent))
+        if (run := _made(folder)) is not None:
+            return _of_run(run)
         return FoundModel(name=folder.absolute().name, what=what, identity=hash_tree(folder))
     if folder.exists() or not _HUB.fullmatch(what):
         wrong = (
@@ -181,38 +191,54 @@ def _of_run(run: Run) -> FoundModel:
     return FoundModel(name=run.name, what=str(folder), identity=hash_tree(folder), run=run)
 
 
-# --- what a run took --------------------------------------------------------------------------------------
+# --- what a run and those before it took, and whom they went by ---------------------------------------------
+
+
+def lineage(run: Run, *, runs: str | Path = "runs") -> list[Run]:
+    """A run and those that it began from, whether they were named or their models' folders were."""
+    found: list[Run] = []
+    at: Run | None = run
+    while at is not None and at.id not in {one.id for one in found}:
+        found.append(at)
+        began = at.resolved.get("model")
+        if isinstance(began, dict):
+            at = find_run(runs, cast("dict[str, str]", began)["run"])
+        else:
+            at = _made(Path(str(began)))
+    return found
+
+
+def _made(folder: Path) -> Run | None:
+    """The run that left this model, if one did."""
+    home = folder.parent
+    return Run(home) if folder.name == "model" and (home / "manifest.json").is_file() else None
 
 
 def spent(run: Run, *, runs: str | Path = "runs") -> Ledger:
-    """What a run took, with those that it began from: rows with labels, and floating-point operations.
+    """What a run took, with those that it began from; what one of them does not know is not known."""
+    kept = [one.path / "ledger.json" for one in lineage(run, runs=runs)]
+    if not all(file.is_file() for file in kept):
+        return Ledger()
+    known = [wire.from_json(Ledger, read_json(file), where=str(file)) for file in kept]
+    labels = _sum([one.labels for one in known])
+    return Ledger(
+        flops=_sum([one.flops for one in known]),
+        labels=None if labels is None else int(labels),
+        models_loaded=max((one.models_loaded or 0 for one in known), default=0) or None,
+    )
 
-    6 operations a weight and token, by the usual rule; without what a reference took. They are 0, as they are
-    not known, where an adapter was trained.
-    """
-    labels, flops, seen, known = 0, 0.0, set[str](), True
-    at: Run | None = run
-    while at is not None and at.id not in seen:
-        seen.add(at.id)
-        settings = at.resolved | _read(at.path / "settled.json")
-        labels += int(_read(at.path / "prepared.json").get("counts", {}).get("train", {}).get("rows", 0))
-        tokens = max((row["num_tokens"] for row in at.read_metrics() if "num_tokens" in row), default=0)
-        flops += 6.0 * _weights(at.path / "model") * tokens
-        known = known and settings.get("train") == "full"
-        began = settings.get("model")
-        at = find_run(runs, cast("dict[str, str]", began)["run"]) if isinstance(began, dict) else None
-    return Ledger(labels=labels, flops=flops if known else 0.0)
+
+def taught_by(run: Run, *, runs: str | Path = "runs") -> frozenset[str]:
+    """The ids of the feedbacks that rated the rows of a run, or of those that it began from."""
+    sides = [_read(one.path / "prepared.json").get("counts", {}).values() for one in lineage(run, runs=runs)]
+    return frozenset(name for side in chain.from_iterable(sides) for name in side.get(RATED_BY, ()))
+
+
+def _sum(known: Sequence[float | None]) -> float | None:
+    """The sum, where every one is known."""
+    numbers = [one for one in known if one is not None]
+    return sum(numbers) if len(numbers) == len(known) else None
 
 
 def _read(path: Path) -> dict[str, Any]:
     return read_object(path) if path.is_file() else {}
-
-
-def _weights(folder: Path) -> int:
-    """How many weights there are in a folder, by the heads of its files."""
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with open(file, "rb") as opened:
-            head: dict[str, Any] = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-        total += sum(prod(one["shape"]) for name, one in head.items() if name != "__metadata__")
-    return total

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from concord import __version__, wire
-from concord.cli.opening import FoundModel, needing_torch, spent
+from concord.cli.opening import FoundModel, needing_torch, spent, taught_by
 from concord.durable import read_json, write_json
 from concord.errors import InputError, Said, explain, nearest
 from concord.eval.card import CARD_FORMAT, CardRecord, CardSettings, SideRow, record_harbour, side_by_side
@@ -30,7 +30,7 @@ from concord.report import Page, write_page
 from concord.report.scored import scored_page
 from concord.run import Run
 from concord.store import Store, key
-from concord.types import JSON, Ask, Capability, Feedback, Policy, Reply, Scorecard, Unanswered
+from concord.types import JSON, Ask, Capability, Feedback, Ledger, Policy, Reply, Scorecard, Unanswered
 
 __all__ = ["CARD", "PAGE", "AskedOnce", "CardFolder", "Job", "score", "together"]
 
@@ -131,6 +131,15 @@ class Job:
     def before(self, model: FoundModel) -> FoundModel | None:
         """What a model is held against: the base, unless it is the base itself."""
         return None if self.base is None or self.base.identity == model.identity else self.base
+
+    def taught_by(self, model: FoundModel) -> frozenset[str]:
+        """The feedbacks that a model was optimised against: those that its run names, and those given."""
+        own = frozenset[str]() if model.run is None else taught_by(model.run, runs=self.runs)
+        return own | self.trained_on
+
+    def spent(self, model: FoundModel) -> Ledger | None:
+        """What the making of a model took, where a run made it."""
+        return None if model.run is None else spent(model.run, runs=self.runs)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -280,8 +289,8 @@ def _harbour(job: Job, model: FoundModel, tell: _Tell) -> CardRecord:
         job.policy(model),
         base=None if before is None else job.policy(before),
         settings=job.harbour,
-        trained_on=job.trained_on,
-        ledger=None if model.run is None else spent(model.run, runs=job.runs),
+        trained_on=job.taught_by(model),
+        ledger=job.spent(model),
         tell=tell,
     )
 
@@ -303,7 +312,8 @@ def _own(job: Job, model: FoundModel, tell: _Tell) -> Scorecard:
         settings=OwnSettings(
             limit=job.limit,
             seed=job.seed,
-            trained_on=job.trained_on,
+            trained_on=job.taught_by(model),
+            ledger=job.spent(model),
             domain=job.domain[0],
             inside=job.domain[1],
             toxicity=toxicity,

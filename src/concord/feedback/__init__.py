@@ -6,6 +6,7 @@ judge, templating, constitution             a policy that is asked, how, and by 
 pairs                                       the seam to judges of two replies
 likelihood                                  how likely a policy finds a reply
 combine                                     several feedbacks as one
+rating                                      rows that a feedback has rated, with its name
 """
 
 from concord.feedback.answers import Choice, Numeric, read_letter, read_number
@@ -16,6 +17,7 @@ from concord.feedback.instructions import Instructions
 from concord.feedback.judge import BothOrders, Judge, OrderedJudge
 from concord.feedback.likelihood import Likelihood
 from concord.feedback.pairs import ByScore, Pair, PairJudge, Verdict
+from concord.feedback.rating import rated_rows
 from concord.feedback.schemas import Schema, read_json
 from concord.feedback.templating import Template, read_template
 from concord.feedback.verifiers import Exact, Length, Regex, Tagged, Verifier, check, normalised
@@ -49,6 +51,7 @@ __all__ = [
     "Worst",
     "check",
     "normalised",
+    "rated_rows",
     "read_constitution",
     "read_json",
     "read_letter",

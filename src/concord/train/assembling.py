@@ -19,7 +19,8 @@ from concord.recipes.checks import check_moving
 from concord.render import Renderer, RenderSettings
 from concord.store import Store
 from concord.tensors import PerToken
-from concord.train.loop import Extent, RefOf, Rows, Task, TeacherOf, Term, row_cost
+from concord.train.costing import Beside, weights_of
+from concord.train.loop import Extent, RefOf, Rows, Task, TeacherOf, Term, costs, row_cost
 from concord.train.methods import Asked, build_of, rows_wanted, stream_of
 from concord.train.models import Moving, Sizes, Trainee, alike, model_path, opened
 from concord.train.models.references import Columns, brought, check, check_columns, initial, primed
@@ -176,6 +177,7 @@ class Assembled:
     held_out: Rows | None
     moving: Moving | None = None
     said: list[str] = field(default_factory=list[str])
+    others: list[Beside] = field(default_factory=list[Beside])
 
 
 @dataclass
@@ -193,6 +195,7 @@ class Assembling:
     said: list[str] = field(default_factory=list[str])
     moving: Moving | None = None
     """The reference that moves, which all terms share."""
+    others: list[Beside] = field(default_factory=list[Beside])
     _engines: dict[str, LogProbs] = field(default_factory=dict[str, LogProbs])
     """Those of teachers, by path."""
 
@@ -249,6 +252,8 @@ class Assembling:
         reference, what = self.named(recipe.reference) if named else first  # type: ignore[arg-type]
         self.said.append(f"reference: {what}, weights {reference.weights[:12]}")
         parts = list(self.seen(rows, held_out))
+        count = sum(sum(costs(part, reference.engine.layout)) for part in parts)
+        self.others.append(Beside(weights_of(reference.engine.model), count, apart=named))
         ends = list(accumulate(map(len, parts)))
         values = primed(
             reference,
@@ -280,6 +285,7 @@ class Assembling:
             check_moving(self.recipe)
             every, mixup = self.recipe.reference_sync_steps, self.recipe.reference_mixup
             trainee = self.trainee
+            self.others.append(Beside(weights_of(trainee.model)))
             self.moving = Moving(trainee.engine, every=every, mixup=mixup, precision=trainee.precision)
             self.said.append(
                 f"reference: moves towards the policy every {every} steps, by {mixup:g} of the way"
@@ -310,6 +316,7 @@ class Assembling:
                 if path not in self._engines:
                     model = opened(path, self.recipe, next(self.trainee.engine.parameters()).device)
                     self._engines[path] = self.started(model, layout=self.recipe.layout).engine
+                    self.others.append(Beside(weights_of(model)))
                     self.said.append(f"{name.replace('_', ' ')}: {path}")
                 found[name] = _teaching(self._engines[path], self.trainee.precision)
         return found
@@ -357,4 +364,4 @@ def terms_of(asked: Sequence[Asked], work: Assembling) -> Assembled:
         task = Task(one.objective, one.reduction, reference=values, teachers=teachers, weight=one.weight)
         looked_at = held_out.of(range(len(held_out.rows))) if held_out is not None else None
         made.append(Term(task, rows, name=one.stream if number else "", held_out=looked_at))
-    return Assembled(made, first_held, work.moving, work.said)
+    return Assembled(made, first_held, work.moving, work.said, work.others)

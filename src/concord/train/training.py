@@ -22,6 +22,7 @@ from concord.run import Run
 from concord.synth import MARK
 from concord.train.assembling import Material, audited
 from concord.train.building import Built, Job, build, decide, job_of, prepare, settled
+from concord.train.costing import LEDGER, ledger_of
 from concord.train.following import (
     Checkpoints,
     Evaluator,
@@ -120,7 +121,7 @@ def _carry_out(job: Job, run: Run | None, stack: ExitStack, *, resume: bool) -> 
         if job.ranks.count > 1:
             loop.try_out(decision.work.fullest)
         fit(loop, hooks)
-    _end(job, run, built, evaluator)
+    _end(job, run, material, built, evaluator)
     job.ranks.barrier()
     return home
 
@@ -297,7 +298,7 @@ def _go_on(job: Job, place: _Place, step: int, loop: Loop, hooks: Sequence[Hook]
 # --- after ------------------------------------------------------------------------------------------------
 
 
-def _end(job: Job, run: Run | None, built: Built, evaluator: Evaluator | None) -> None:
+def _end(job: Job, run: Run | None, material: Material, built: Built, evaluator: Evaluator | None) -> None:
     """What is left: a model, or the word that there is more to do; and the report."""
     loop, trainee, state = built.loop, built.trainee, None
     if loop.step == loop.steps:
@@ -308,6 +309,9 @@ def _end(job: Job, run: Run | None, built: Built, evaluator: Evaluator | None) -
     if loop.step == loop.steps:
         if evaluator is not None:
             run.write_results(evaluator.results)
+        loaded = [material.main, *material.others.values()]
+        took = ledger_of(loop, trainee.model, loaded, built.made.others)
+        write_json(run.path / LEDGER, wire.to_json(took))
         _export(job, run, built, state)
     else:
         run.mark("stopped", reason=f"asked to stop after step {loop.step} of {loop.steps}")

@@ -16,7 +16,7 @@ from concord import durable
 from concord.data import Limit, Shards, prompt_key, split
 from concord.data import prepare as prepare_rows
 from concord.errors import InputError, RowError, StoreError
-from concord.formats import open_items
+from concord.formats import open_items, write_items
 from concord.objectives.contract import describe
 from concord.render.fit import TooLongError
 from concord.render.renderer import Renderer
@@ -27,7 +27,7 @@ from concord.train.rows.loading import KEY, LoadSettings, load_rows
 from concord.train.rows.sides import Opened, open_data
 from concord.train.rows.step_ends import STEP_ENDS
 from concord.train.rows.wanted import Wanted, wanted
-from concord.types import Preference, Ratings, StepLabels, as_prompt
+from concord.types import RATED_BY, Item, Preference, Ratings, StepLabels, as_prompt, as_turns
 from tests.data.test_prepare import make_renderer
 from tests.shared import SHARED, needs_shared
 from tests.train.rows.written import pairs, text, written
@@ -69,9 +69,24 @@ def test_rows_are_those_of_the_data(tmp_path: Path, renderer: Renderer) -> None:
             "rows": 30,
             "tokens": plain.tokens,
             "trained": int(plain.shards.lengths.trained.sum()),
+            "judgements": 30,
         }
     }
     assert seen == [("train", 30, 1.0)]
+
+
+def test_judgements_are_counted_and_whoever_gave_them_is_named(tmp_path: Path, renderer: Renderer) -> None:
+    prompt, replies = as_prompt("which?"), (as_turns("this"), as_turns("that"))
+    rows = [
+        Item(prompt, replies, Preference(2 / 3, votes=(2, 0, 1)), meta={RATED_BY: "jury"}),
+        Item(prompt, replies, Ratings((1.0, 0.0)), meta={RATED_BY: ["gold", "jury"]}),
+        Item(prompt, replies, Preference()),
+    ]
+    write_items(rows, tmp_path / "a.jsonl", shape="concord")
+    loaded = load_rows(open_data(tmp_path / "a.jsonl"), PAIRS, renderer, tmp_path / "rows")
+    counts: Any = loaded.counts["train"]
+    assert (counts["rows"], counts["judgements"], counts[RATED_BY]) == (3, 3 + 2 + 1, ["gold", "jury"])
+    assert "train: rated by gold, which is not to judge what comes of this" in loaded.notes
 
 
 def test_a_share_is_held_out_by_prompt(tmp_path: Path, renderer: Renderer) -> None:

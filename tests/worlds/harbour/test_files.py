@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from concord.errors import InputError, RunError
-from concord.types import Ratings
-from concord.worlds.harbour import Harbour, rated, read_requests, vocabulary, worth, write_world
+from concord.types import RATED_BY, Ratings
+from concord.worlds.harbour import Gold, Harbour, rated, read_requests, vocabulary, worth, write_world
 
 WORLD = Harbour()
 SOME: Any = {"splits": ("validation",), "talk": 300}
@@ -49,6 +49,7 @@ def test_pools_say_what_each_reply_is_worth() -> None:
     assert isinstance(item.utilities, Ratings)
     values = [worth(asked, reply[0].text).value for reply in item.replies]
     assert item.utilities.scores == tuple(values)
+    assert item.meta[RATED_BY] == Gold(known=WORLD.known).id
     assert {*item.utilities.aspects} == {"helpful", "honest", "harmless", "brief", "warm"}
 
 

@@ -9,9 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from concord.types import Challenge, Policy, Result
+from concord.eval.reckoning import described
+from concord.types import Challenge, Ledger, Policy, Result
 
-__all__ = ["NO_BASE", "NO_FEEDBACK", "NO_JUDGE", "NO_SCORE", "missing", "placed", "weights"]
+__all__ = [
+    "NO_BASE",
+    "NO_FEEDBACK",
+    "NO_JUDGE",
+    "NO_SCORE",
+    "counted",
+    "making",
+    "missing",
+    "placed",
+    "weights",
+]
 
 NO_BASE = "no base was given to compare with; name the model that this one was made from"
 """Why nothing is said of what changed."""
@@ -21,6 +32,9 @@ NO_JUDGE = "nobody judges replies; give a judge, or a feedback in its place"
 """Why nothing is said of who prefers which reply."""
 NO_SCORE = "the policy does not say how likely given replies are; take local weights, or an echoing endpoint"
 """Why nothing is said of likelihoods."""
+
+
+_UNLOGGED = "only whoever made the model knows; give its run, or the ledger of that"
 
 
 def missing(
@@ -66,3 +80,32 @@ def weights(policy: Policy) -> int | None:
     """How many weights a local policy has; None of one that only answers."""
     model: Any = getattr(policy, "model", None)
     return None if model is None else sum(int(one.numel()) for one in model.parameters())
+
+
+def making(ledger: Ledger | None) -> list[Result]:
+    """What the run that made a model took, and those that it began from, as far as the ledger knows."""
+    figures = (
+        ("labels", "votes, scores and examples that the run, and those that it began from, learned from"),
+        ("flops", "floating-point operations of all these runs, those of references and teachers among them"),
+        ("models_loaded", "models that were in memory at once"),
+    )
+    found: list[Result] = []
+    for name, how in figures:
+        value = None if ledger is None else getattr(ledger, name)
+        if value is None:
+            found.append(missing(f"run_{name}", Challenge.EFFICIENCY, _UNLOGGED, unit="runs", higher=False))
+        else:
+            found.append(counted(f"run_{name}", float(value), how, unit="runs", higher=False))
+    why = "this needs runs on growing shares of the data, as a study makes them; one model shows no curve"
+    return [
+        *found,
+        missing("data_to_target", Challenge.EFFICIENCY, why, unit="labels", higher=False),
+    ]
+
+
+def counted(name: str, value: float, how: str, *, unit: str = "models", higher: bool | None = None) -> Result:
+    """A number that was counted, and so has no interval."""
+    about = described(
+        f"{how}; counted, so it has no interval", unit=unit, challenge=Challenge.EFFICIENCY, higher=higher
+    )
+    return Result(name=name, value=value, n=1, **about)

@@ -33,7 +33,7 @@ from concord.train.rows.step_ends import with_step_ends
 from concord.train.rows.stretches import Stretching
 from concord.train.rows.usable import Usable, rows_said
 from concord.train.rows.wanted import Wanted
-from concord.types import JSON, Item, Ratings
+from concord.types import JSON, RATED_BY, Item, Ratings
 
 __all__ = [
     "KEY",
@@ -54,7 +54,7 @@ Progress: TypeAlias = Callable[[str, int, float | None], None]
 """Told which side is prepared (train or held_out), how many rows are, and the share of the data read."""
 
 _TRAIN, _HELD_OUT = "train", "held_out"
-_FORMAT = 1  # goes up when the same data are made into other rows
+_FORMAT = 2  # goes up when the same data are made into other rows
 _CHUNK = 256
 
 
@@ -88,9 +88,10 @@ class Loaded:
 
     `counts` has for each side how many rows were `read`, `unreadable`, `dropped` (by reason), `too_long`,
     `refused` by rendering (by reason), and how many `rows`, `tokens` and `trained` tokens there are; `cut`
-    rows lost `tokens_cut`. Where replies are judged, `labels` counts good and bad ones; where scores were
-    brought to mean 0 and deviation 1, `scores` has what these were. `reused` says that the folder held all
-    this already.
+    rows lost `tokens_cut`; `judgements` are the votes, scores and examples that they hold, `rated_by` the
+    feedbacks that gave them, where rows name any. Where replies are judged, `labels` counts good and bad
+    ones; where scores were brought to mean 0 and deviation 1, `scores` has what these were. `reused` says
+    that the folder held all this already.
     """
 
     shards: Shards
@@ -349,6 +350,8 @@ class _Loading:
             "rows": done.rows,
             "tokens": done.tokens,
             "trained": int(done.shards.lengths.trained.sum()),
+            "judgements": usable.judgements,
+            **({RATED_BY: sorted(usable.rated_by)} if usable.rated_by else {}),
             **({"labels": {"good": labels[True], "bad": labels[False]}} if (labels := usable.labels) else {}),
             **({"scores": asdict(self.scale)} if self.scale else {}),
         }
@@ -362,6 +365,9 @@ class _Loading:
         told = [*(note for reading in own for note in reading.notes), *usable.notes]
         told += [f"{rows_said(count)} {what}" for what, count in numbers.items() if count]
         if side == _TRAIN:
+            told += [
+                f"rated by {who}, which is not to judge what comes of this" for who in sorted(usable.rated_by)
+            ]
             told += [*usable.advice, *([self.scale.said] if self.scale else [])]
         self.notes += [f"{side}: {one}" for one in told]
 

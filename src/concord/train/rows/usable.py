@@ -10,6 +10,7 @@ from concord.messages import is_number
 from concord.train.rows.wanted import COLUMNS, Wanted
 from concord.types import (
     JSON,
+    RATED_BY,
     RESERVED_META,
     Item,
     Label,
@@ -18,6 +19,7 @@ from concord.types import (
     Ratings,
     SegmentPreference,
     StepLabels,
+    TurnRewards,
 )
 from concord.views import (
     CONVERSIONS,
@@ -31,7 +33,7 @@ from concord.views import (
     view,
 )
 
-__all__ = ["Usable", "rows_said"]
+__all__ = ["Usable", "judgements", "rows_said"]
 
 _CONVERT: Mapping[Kind, Callable[..., Converted]] = {
     "comparison": to_comparisons,
@@ -48,7 +50,9 @@ class Usable:
     """The items that an objective can learn from; go through it to get them, and to count them afresh.
 
     `read` counts items as they come, `used` those that are given out, `dropped` those left out, by reason.
-    `labels` counts the good and the bad replies, `silent` the rows that say nothing of what some rows must.
+    `labels` counts the good and the bad replies, `silent` the rows that say nothing of what some rows must;
+    `judgements` are the votes, scores and examples of what is given out, `rated_by` the feedbacks that gave
+    them, where the rows name any.
     """
 
     def __init__(self, items: Iterable[Item], wanted: Wanted, *, threshold: float | None = None) -> None:
@@ -56,7 +60,8 @@ class Usable:
         self._begin()
 
     def _begin(self) -> None:
-        self.read = self.used = 0
+        self.read = self.used = self.judgements = 0
+        self.rated_by: set[str] = set()
         self.dropped: Counter[str] = Counter()
         self.labels: Counter[bool] = Counter()
         self.silent: Counter[str] = Counter()
@@ -69,10 +74,13 @@ class Usable:
         self._begin()
         for item in self._items:
             self.read += 1
-            for made in self._seen(item):
-                if (usable := self._checked(made)) is not None:
-                    self.used += 1
-                    yield usable
+            used = [usable for made in self._seen(item) if (usable := self._checked(made)) is not None]
+            if used:
+                self.judgements += judgements(item)
+                self.rated_by.update(str(name) for name in _listed(item.meta.get(RATED_BY) or ()))
+            for usable in used:
+                self.used += 1
+                yield usable
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -226,6 +234,17 @@ class Usable:
         meta = {name: value for name, value in item.meta.items() if name not in stale}
         made = replace(item, replies=replies, utilities=Ratings(scores, aspects), meta=meta)
         return self._carried(item, made, places)
+
+
+def judgements(item: Item) -> int:
+    """How many judgements a row holds: votes, scores, labels of steps, or one for all else."""
+    match item.utilities:
+        case Preference(votes=votes) if votes is not None:
+            return sum(votes)
+        case Ratings(scores) | StepLabels(scores) | TurnRewards(scores):
+            return sum(score is not None for score in scores)
+        case _:
+            return 1
 
 
 def rows_said(count: int) -> str:

@@ -15,9 +15,9 @@ from pathlib import Path
 from concord.durable import disk_message, write_bytes
 from concord.errors import InputError, RunError, explain
 from concord.messages import is_count
-from concord.types import Item, Ratings, as_turns
+from concord.types import RATED_BY, Item, Ratings, as_turns
 from concord.worlds.harbour.cells import SPLITS, Split
-from concord.worlds.harbour.gold import PARTS, TOWN, Tastes, worth
+from concord.worlds.harbour.gold import PARTS, TOWN, Gold, Tastes, worth
 from concord.worlds.harbour.requests import Asked
 from concord.worlds.harbour.talk import corpus
 from concord.worlds.harbour.world import Harbour, pool, vocabulary
@@ -28,12 +28,13 @@ _POOLED = ("validation", "test")
 
 
 def rated(asked: Asked, world: Harbour, k: int = 8, seed: int = 0, *, tastes: Tastes = TOWN) -> Item:
-    """The pool of a request with what every reply is worth, and its parts."""
+    """The pool of a request with what every reply is worth, and its parts; gold is named as who says so."""
     replies = pool(asked, world, k, seed)
+    gold = Gold(asked.seed, tastes, world.known)
     worths = [worth(asked, reply, tastes, known=world.known) for reply in replies]
     aspects = {part: tuple(each.parts[part] for each in worths) for part in PARTS}
     scores = Ratings(tuple(each.value for each in worths), aspects)
-    return Item(asked.prompt, tuple(map(as_turns, replies)), scores, meta=asked.meta())
+    return Item(asked.prompt, tuple(map(as_turns, replies)), scores, meta={**asked.meta(), RATED_BY: gold.id})
 
 
 def write_world(

@@ -9,14 +9,12 @@ Seconds are left out: they are the machine's, and two cards of one policy would 
 from functools import reduce
 from operator import add
 
-from concord.eval.card.common import missing, weights
+from concord.eval.card.common import counted, making, missing, weights
 from concord.eval.card.harbour.drawing import Drawn
 from concord.eval.reckoning import described, mean_result
 from concord.types import Challenge, Ledger, Reply, Result, Usage
 
 __all__ = ["asked", "efficiency"]
-
-_UNLOGGED = "only whoever made the model knows; give its run, or the ledger of that"
 
 
 def asked(drawn: Drawn, *, models: int) -> Ledger:
@@ -27,7 +25,7 @@ def asked(drawn: Drawn, *, models: int) -> Ledger:
 
 def efficiency(drawn: Drawn, ledger: Ledger | None) -> list[Result]:
     """All of the section."""
-    return [*_asking(drawn), *_making(ledger)]
+    return [*_asking(drawn), *making(ledger)]
 
 
 def _asking(drawn: Drawn) -> list[Result]:
@@ -47,7 +45,7 @@ def _asking(drawn: Drawn) -> list[Result]:
         why = "an endpoint does not say how large its model is; measure a policy with local weights"
         found.append(missing("weights", Challenge.EFFICIENCY, why, unit="models"))
     else:
-        found.append(_known("weights", count, "weights of the model, which are read once for each new token"))
+        found.append(counted("weights", count, "weights of the model, all read for each new token"))
     if any(length is not None for length in lengths):
         found.append(
             mean_result("tokens_a_reply", lengths, clusters=drawn.templates(test), seed=drawn.seed, **about)
@@ -73,31 +71,3 @@ def _asking(drawn: Drawn) -> list[Result]:
             mean_result("flops_a_reply", flops, clusters=drawn.templates(test), seed=drawn.seed, **about)
         )
     return found
-
-
-def _making(ledger: Ledger | None) -> list[Result]:
-    """What the run that made the model took."""
-    figures = (
-        ("labels", "judgements that the run learned from"),
-        ("flops", "floating-point operations of the whole run, reference and reward passes included"),
-        ("forwards", "forward passes of the run"),
-        ("models_loaded", "models that the run held in memory at once"),
-    )
-    found: list[Result] = []
-    for name, how in figures:
-        if ledger is None:
-            found.append(missing(f"run_{name}", Challenge.EFFICIENCY, _UNLOGGED, unit="runs", higher=False))
-        else:
-            found.append(_known(f"run_{name}", float(getattr(ledger, name)), how, unit="runs", higher=False))
-    why = "this needs runs on growing shares of the data, as a study makes them; one model shows no curve"
-    return [
-        *found,
-        missing("data_to_target", Challenge.EFFICIENCY, why, unit="labels", higher=False),
-    ]
-
-
-def _known(name: str, value: float, how: str, *, unit: str = "models", higher: bool | None = None) -> Result:
-    about = described(
-        f"{how}; counted, so it has no interval", unit=unit, challenge=Challenge.EFFICIENCY, higher=higher
-    )
-    return Result(name=name, value=value, n=1, **about)

@@ -13,7 +13,7 @@ from os import PathLike
 from typing import Any, ClassVar, cast
 
 from concord.errors import NOTHING, InputError, Said, explain
-from concord.eval.card.common import NO_SCORE, missing, placed, weights
+from concord.eval.card.common import NO_SCORE, counted, making, missing, placed, weights
 from concord.eval.card.leaves import covered
 from concord.eval.card.own.asked import Asking, Compared, Measured, Metered, Rated, SetSettings
 from concord.eval.card.own.likelihoods import (
@@ -79,6 +79,7 @@ class OwnSettings(SetSettings):
     domain, inside: the column that says of which domain an item is, and the one that was learned from
     toxicity: a feedback that scores in 0 to 1, 1 being toxic
     trained_on: the ids of the feedbacks that the policy was optimised against, from the record of its run
+    ledger: what that run took
     on_bad_row: what a row does that cannot be read
     """
 
@@ -87,6 +88,7 @@ class OwnSettings(SetSettings):
     inside: str = ""
     toxicity: Feedback | None = None
     trained_on: frozenset[str] = frozenset()
+    ledger: Ledger | None = None
     on_bad_row: OnBadRow = "stop"
 
     LEAST: ClassVar[Mapping[str, int]] = {**SetSettings.LEAST, "best_of": 2}
@@ -400,10 +402,8 @@ def _spent(taxed: int, found: Replied | None, own: _Own) -> list[Result]:
         )
         results.append(mean_result("reply_tokens", tokens, seed=own.settings.seed, **about))
     if (count := weights(own.policy.policy)) is not None:
-        about = described("weights of the policy", unit="models", challenge=Challenge.EFFICIENCY)
-        results.append(Result(name="weights", value=float(count), n=1, **about))
-    why = "what the training took is not known here; look at the report of its run"
-    results += [missing(name, Challenge.EFFICIENCY, why) for name in ("labels", "training_flops")]
+        results.append(counted("weights", count, "weights of the policy"))
+    results += making(own.settings.ledger)
     if not taxed:
         why = "no ability was tested before and after; give a base, and sets such as MMLU, GSM8K or IFEval"
         results.append(missing("tax", Challenge.TAX, why, unit="items", higher=False))
