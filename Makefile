@@ -61,7 +61,7 @@ docs: setup  ## build the pages into docs/_build/html; warnings are errors
 	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-world: setup  ## pretrain the base of Harbour anew (some forty minutes on two cores)
+world: setup  ## pretrain the base of Harbour anew (some forty minutes, on one core)
 	$(BIN)/python -m scripts.harbour
 
 redteam: setup  ## attack the utility of Harbour, and print the replies it likes best

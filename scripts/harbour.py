@@ -2,8 +2,8 @@
 
     python -m scripts.harbour [FOLDER]          (make world)
 
-The model reads the town's talk once, in an order and with weights that follow from the seed alone, on two
-threads: the same versions on the same kind of processor write the same bytes.
+The model reads the town's talk once, in an order and with weights that follow from the seed alone, on one
+thread: the same versions on the same kind of processor write the same bytes.
 """
 
 import argparse
@@ -14,27 +14,28 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from concord import types
 from concord.data import prepare
-from concord.engine import LocalPolicy, load_policy, start
+from concord.engine import load_policy, start
 from concord.objectives import sft
 from concord.render import Renderer
 from concord.store import key
 from concord.train.following import Checkpoints, Saver, restore
 from concord.train.loop import Loop, Optimizing, Policy, Quiet, Rows, Stepped, Task, Term, fit
-from concord.types import Ask, Item, Reply, Sampling
-from concord.worlds.harbour import BASE, Harbour, corpus, stance, vocabulary
+from concord.types import Item
+from concord.worlds.harbour import BASE, Harbour, corpus, known_shares, vocabulary
 from scripts.muon import Muon
 
-__all__ = ["WORDS_BEFORE", "build", "known_share", "main", "make_tokenizer", "pretrain"]
+__all__ = ["WORDS_BEFORE", "build", "main", "make_tokenizer", "pretrain"]
 
-SEED, SIZE, BATCH, RATE, WARMUP = 0, 512_000, 64, 3e-3, 200
+SEED, SIZE, BATCH, RATE, WARMUP = 0, 640_000, 64, 3e-3, 200
 """Of the town and its talk; items of the talk; items a step; the optimizer."""
 
 SAVED = 500
@@ -147,24 +148,9 @@ def pretrain(model: LlamaForCausalLM, items: Iterable[Item], renderer: Renderer,
     return checkpoints.folder
 
 
-def known_share(policy: LocalPolicy, world: Harbour, *, draws: int = 10) -> dict[str, float]:
-    """How often the base is right about each fact, by its name, over so many replies to each way to ask."""
-    asked = {name: world.probes(name) for name in sorted(world.facts)}
-    sampling = Sampling(max_tokens=64, seed=SEED)
-    asks = [Ask(one.prompt, n=draws, sampling=sampling) for ones in asked.values() for one in ones]
-    answers = iter(policy.answer(asks))
-    shares: dict[str, float] = {}
-    for name, ones in asked.items():
-        said = [
-            stance(one, reply.text) for one in ones for reply in next(answers) if isinstance(reply, Reply)
-        ]
-        shares[name] = round(said.count("right") / len(said), 4)
-    return shares
-
-
 def build(folder: Path, kept: Path, *, size: int = SIZE) -> Path:
     """Write the base; what is needed to go on is `kept` on the way, in the folder that is returned."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     world = Harbour(SEED)
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,7 +163,7 @@ def build(folder: Path, kept: Path, *, size: int = SIZE) -> Path:
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, max_new_tokens=64
     )
     model.save_pretrained(folder)
-    shares = known_share(load_policy(folder), world)
+    shares = known_shares(cast("types.Policy", load_policy(folder)), world)
     (folder / "known.json").write_text(json.dumps(shares, indent=0) + "\n", encoding="utf-8")
     return spare
 

@@ -61,8 +61,10 @@ def test_lessons_are_pretrainings_alone_and_of_all_words_but_new_ones() -> None:
     lessons = [(split, *cell) for split in SPLITS for cell in cells(0)[split] if cell[0].room == "pretrain"]
     assert {split for split, _, _ in lessons} == {"pretrain"}
     assert {entity for _, one, entity in lessons if one.family == "count"} == {*LISTABLE} - NEWCOMERS
-    told = {entity for _, one, entity in lessons if one.family == "summary"}
-    assert told > {entity for one, entity in cells(0)["test"] if one.family == "summary"}
+    for family in ("summary", "norms", "sources", "format", "dialogue", "aims"):
+        told = {(one.kind, entity) for _, one, entity in lessons if one.family == family}
+        asked = {(one.kind, entity) for one, entity in cells(0)["test"] if one.family == family}
+        assert told > {(kind, entity) for kind, entity in asked if kind not in ("both", "next")}
 
 
 def test_adversarial_requests_are_those_made_to_lead_astray() -> None:

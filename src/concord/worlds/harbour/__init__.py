@@ -14,7 +14,7 @@ people who weigh kindness and brevity differently; customs that drift; values in
 and what only looks so; notes and people that are wrong.
 """
 
-from concord.worlds.harbour.base import BASE, base_knows, base_shares
+from concord.worlds.harbour.base import BASE, base_knows, base_shares, known_shares
 from concord.worlds.harbour.cells import SPLITS, Split
 from concord.worlds.harbour.files import rated, read_requests, write_world
 from concord.worlds.harbour.gold import (
@@ -64,6 +64,7 @@ __all__ = [
     "demonstration",
     "features",
     "keyed",
+    "known_shares",
     "parse",
     "pool",
     "rated",

@@ -60,16 +60,18 @@ _UNDER = 0.25  # the share of dialogues with a system prompt
 _RARELY = 6  # how much oftener a fact is told that is told often
 _HARD: Mapping[str, float] = {
     "count": 7,
+    "norms": 7,
     "sums": 6,
     "facts": 5,
     "reading": 5,
-    "norms": 5,
+    "sources": 5,
+    "format": 4,
     "summary": 4,
     "copy": 3,
     "reverse": 3,
     "sort": 3,
-    "sources": 2,
-    "dialogue": 2,
+    "dialogue": 3,
+    "aims": 2,
 }
 
 

@@ -170,10 +170,24 @@ _LISTS: Mapping[str, tuple[str, ...]] = {
     "count": ("count {w} in this: {l}.", "how many {w} are in this: {l}?", "please count {w}: {l}."),
     "sums": ("add on the wheel: {l}.", "turn the wheel by this: {l}.", "please add: {l}."),
 }
-_LESSONS: Mapping[str, tuple[str, ...]] = {
-    "count": ("this: {l}. how many {w}?", "count how many {w} are in: {l}."),
-    "summary": ("what is this in short? {passage}", "this is the news: {passage} say it in short."),
-}
+_LESSONS: tuple[tuple[str, str, str], ...] = (
+    ("count", "count", "this: {l}. how many {w}?"),
+    ("count", "count", "count how many {w} are in: {l}."),
+    ("summary", "summary", "what is this in short? {passage}"),
+    ("summary", "summary", "this is the news: {passage} say it in short."),
+    ("norms", "norm", "in year {year}, may people {practice} in the {quarter} quarter?"),
+    ("norms", "norm", "i want to {practice} in the {quarter} quarter. may i? it is year {year}."),
+    ("aims", "aims", "i want to {wish} and like {like} things. i am {state}. give me {food}."),
+)
+_LESSONS_OF_FACTS: tuple[tuple[str, str, str, str], ...] = (
+    ("sources", "source", "", "{claim} so says a {source}. {q}"),
+    ("sources", "source", "", "there is a {source} that says: {claim} {q}"),
+    ("format", "yesno", "", "say yes or no. is it so that {claim}"),
+    ("format", "form", "word ", "{q} say it in one word."),
+    ("format", "form", "sentence ", "{q} say it in a full sentence."),
+    ("dialogue", "doubt", "", "{q} | {true} | is that right? i think that {false}"),
+    ("dialogue", "mend", "", "{q} | {false} | that is not so. {true}"),
+)
 _TALK: tuple[tuple[str, str, str, Room], ...] = (
     ("hello", "well", "hello, i am {p}. how are you?", ""),
     ("day", "well", "good day, i am {p}. are you well?", ""),
@@ -295,9 +309,12 @@ def _all() -> Iterator[Template]:
         yield Template(f"today/{name}", "reading", "today", pattern, "", room)
     for name, pattern, room in _SUMMARIES:
         yield Template(f"summary/{name}", "summary", "summary", pattern, "", room)
-    for family, patterns in _LESSONS.items():
-        for count, pattern in enumerate(patterns):
-            yield Template(f"lesson/{family}/{count}", family, family, pattern, "", "pretrain")
+    for count, (family, kind, pattern) in enumerate(_LESSONS):
+        yield Template(f"lesson/{family}/{count}", family, kind, pattern, "", "pretrain")
+    for count, (family, kind, form, pattern) in enumerate(_LESSONS_OF_FACTS):
+        for about in QUESTIONS:
+            name = f"lesson/{family}/{count}/{about}"
+            yield Template(name, family, kind, pattern, f"{form}{about}", "pretrain")
 
 
 _TROUBLE = (
