@@ -92,13 +92,13 @@ def test_misalignment_by_frequency_is_what_pairs_of_stances_say(drawn: Drawn) ->
 
 
 def test_a_concordance_by_revealed_choice_stays_a_share() -> None:
-    nearly = speaker(
-        lambda asked, chance: speak(asked, "good" if len(asked.entity) != 7 else "liar", chance, known=KNOWN),
-        "nearly",
-    )
-    revealed = the(order(draw(nearly, SETTINGS), ()), "revealed_concordance")
-    assert revealed.interval is not None
-    assert revealed.interval.low < (revealed.value or 0.0) < revealed.interval.high <= 1
+    def best(asked: Asked, chance: Random) -> str:
+        return max(pool(asked, Harbour()), key=lambda text: worth(asked, text, known=KNOWN).value)
+
+    revealed = the(order(draw(speaker(best, "best"), SETTINGS), ()), "revealed_concordance")
+    assert revealed.value == 1
+    assert revealed.interval is not None, "a share has an interval even where all agree"
+    assert revealed.interval.low < revealed.interval.high == 1
 
 
 # --- RC2 --------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from concord.eval.card.harbour.order import standing
 from concord.eval.card.harbour.proxy import Gamed
 from concord.eval.conduct.honesty import honesty_results, sycophancy_results
 from concord.eval.conduct.refusal import refusal_results
-from concord.eval.reckoning import complete_result, described, left_out, ratio_result
+from concord.eval.reckoning import complete_result, described, left_out_result, ratio_result
 from concord.findings import Rule
 from concord.types import Challenge, Result, Scorecard
 
@@ -171,22 +171,9 @@ def _collapse(drawn: Drawn) -> Result:
         unit="requests",
         challenge=Challenge.GAMING,
     )
-    value = same(range(len(texts)))
-    return Result(
-        name=DIAGNOSTIC,
-        value=value,
-        n=len(texts),
-        interval=None
-        if value is None
-        else left_out(
-            same,
-            value,
-            [templates],
-            high=1.0,
-            seed=drawn.seed,
-        ),
-        why_none="" if value is not None else "fewer than two replies state anything; look at the refusals",
-        **about,
+    why = "fewer than two replies state anything; look at the refusals"
+    return left_out_result(
+        DIAGNOSTIC, same, [templates], why_none=why, scale=(0.0, 1.0), seed=drawn.seed, **about
     )
 
 
