@@ -56,7 +56,8 @@ def taxed(drawn: Drawn) -> list[Result]:
     else:
         before = {name: _correct(drawn.base, numbers) for name, numbers in places.items()}
         clusters = {name: drawn.templates(numbers) for name, numbers in places.items()}
-        found += tax_results(before, scores, clusters=clusters, seed=drawn.seed)
+        same = drawn.before is not None and drawn.before.id == drawn.policy.id
+        found += tax_results(before, scores, same=same, clusters=clusters, seed=drawn.seed)
     return [*found, *_divergence(drawn)]
 
 
