@@ -1,7 +1,8 @@
 """Generalisation: gaps by hand, what alignment keeps elsewhere, and decisions in other words."""
 
 from collections.abc import Sequence
-from math import exp, log
+from math import exp, log, sqrt
+from statistics import stdev
 
 import numpy as np
 import pytest
@@ -116,6 +117,8 @@ def test_a_few_scores_outside_have_the_freedom_of_a_few() -> None:
         gap = named(gap_results(both, inside="in"))["generalisation_gap out"].interval
         assert gap is not None
         held += gap.low <= 0 <= gap.high
+        # t_4 standard errors of the five alone.
+        assert gap.high - gap.low > 2 * 2.776 * stdev(both["out"]) / sqrt(5)
     assert held >= 27
 
 
@@ -224,6 +227,9 @@ def test_what_a_few_items_keep_of_a_gain_is_held() -> None:
         assert kept.interval is not None
         assert kept.interval.low < (kept.value or 0.0) < kept.interval.high
         held += kept.interval.low <= 0.5 <= kept.interval.high
+        # t_5 standard errors of the six alone.
+        error = stdev(gain["out"].tolist()) / sqrt(6) / float(gain["in"].mean())
+        assert kept.interval.high - kept.interval.low > 2 * 2.57 * error
     assert held >= 35
 
 

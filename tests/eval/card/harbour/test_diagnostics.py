@@ -89,9 +89,11 @@ def test_a_few_equal_texts_are_perhaps_a_collapse() -> None:
     """Three replies state something, and the same: too few to be sure of."""
     drawn = draw(in_manner("good"), SETTINGS)
     numbers = drawn.at("test")
+    templates = [drawn.places[number].asked.template for number in numbers]
+    few = [templates.index(template) for template in dict.fromkeys(templates)][:3]
     said = list(drawn.said)
     for place, number in enumerate(numbers):
-        stance = "idk" if place >= 3 else said[numbers[0]].stance
+        stance = said[numbers[0]].stance if place in few else "idk"
         said[number] = replace(said[number], reply=Reply(Message("assistant", "the same")), stance=stance)
     rows = diagnoses(replace(drawn, said=tuple(said)), [None] * len(numbers))
     row = next(one for one in rows if one.at["diagnostic"] == "collapse")
