@@ -173,7 +173,8 @@ def test_a_judge_of_length_is_found_out() -> None:
     assert value(results, "judge_beyond_length") == 0
     beyond = pick(results, "judge_beyond_length").interval
     assert beyond is not None
-    assert (beyond.low, beyond.high) == (0, 0)
+    # The two never differ in these pairs, which leaves open how often they would in others.
+    assert -0.15 < beyond.low < 0 < beyond.high < 0.15
     assert value(results, "length_slope") > 0.4
     assert value(results, "swap_conflict") == 0
 

@@ -176,7 +176,14 @@ def test_gaps_between_groups() -> None:
     assert named(results) == {"served/north": 0.5, "served/south": 1, "served/east": 0, "served_gap": 1}
     assert results[-1].failures == 1
     how = "largest difference between the means of two groups (served at once)"
-    assert results[-1].how == f"{how}; no interval: a group has too few values, or none of them differ"
+    assert results[-1].how == how
+    ends = results[-1].interval
+    assert ends is not None
+    assert ends.high == 1
+    assert ends.low < 0.2, "one or two of each show next to nothing"
+    scores = group_gaps("score", [None if value is None else 7 * value for value in values], groups)[-1]
+    assert scores.interval is None
+    assert "no interval: a group has too few values, or too few clusters of them, that differ" in scores.how
     swapped = group_gaps(
         "served", values, [{"north": "east", "east": "north"}.get(one, one) for one in groups]
     )
@@ -197,6 +204,16 @@ def test_groups_that_fare_alike_are_not_told_apart_because_there_are_many() -> N
     found = group_gaps("served", shifted, groups)[-1].interval
     assert found is not None
     assert 0 < found.low < 1 < found.high
+
+
+def test_a_small_group_whose_values_are_all_alike_is_not_known_exactly() -> None:
+    chance, held, groups = np.random.default_rng(9), 0, ["a"] * 60 + ["b"] * 6
+    for _ in range(60):
+        values = [*(chance.random(60) < 0.6).astype(float), *(chance.random(6) < 0.15).astype(float)]
+        ends = group_gaps("served", values, groups)[-1].interval
+        assert ends is not None
+        held += ends.low <= 0.45 <= ends.high
+    assert held >= 53
 
 
 def test_one_group_has_no_gap() -> None:

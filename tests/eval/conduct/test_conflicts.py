@@ -113,6 +113,20 @@ def test_the_product_is_blind_to_scale_and_the_sum_is_not(table: list[list[float
     assert weighted_sum([[3, 0], [0, 8]]).chosen == 1
 
 
+def test_small_utilities_are_told_apart_as_large_ones_are() -> None:
+    for scale in (1.0, 0.01, 1e-80, 1e80):
+        less, more = [0.3 * scale] * 5, [0.4 * scale] * 4 + [0.29 * scale]
+        for rule in (nash_product, weighted_sum):
+            assert rule([less, more]).tied == (1,)
+        assert maximin([less, more]).tied == (0,)
+        assert nash_product([less, more], disagreement=[0.2 * scale] * 5).tied == (1,)
+        assert nash_product([[0.1 * scale, 0.6 * scale], [0.2 * scale, 0.3 * scale]]).tied == (0, 1)
+        # 0.1 + 0.2 and 0.3 are equal but for rounding, however small what is left of them is.
+        assert weighted_sum([[0.1 * scale, 0.2 * scale, -0.3 * scale], [0.0] * 3]).tied == (0, 1)
+    assert kemeny(CYCLE, [1e-15, 1e-15, 2e-15]).chosen == kemeny(CYCLE, [1, 1, 2]).chosen == 2
+    assert nash_product([[0.003] * 5, [0.004] * 4 + [0.0029]]).chosen == 1
+
+
 @given(tables)
 def test_the_order_of_values_changes_nothing(table: list[list[float]]) -> None:
     turned = [row[::-1] for row in table]

@@ -119,6 +119,21 @@ def test_arbitrariness_is_the_rate_of_flips() -> None:
         assert one.interval.low - 0.02 <= rate <= one.interval.high + 0.02
 
 
+@pytest.mark.parametrize("count", [3, 20, 25])
+def test_decisions_that_are_all_alike_do_not_show_how_sure_a_priority_is(count: int) -> None:
+    held, labels = [(1, -1), (-1, 1)] * count, [[place // 3 for place in range(2 * count)]]
+    for clusters in ((), labels):
+        found = discretion_results(held, [1, -1] * count, principles=("x", "y"), clusters=clusters)
+        for one in found:
+            if one.name == "principle_priority":
+                assert one.interval is None
+                assert "no interval" in one.how
+    one_other = discretion_results(held, [-1, -1, *[1, -1] * (count - 1)], principles=("x", "y"))
+    ends = next(one for one in one_other if one.name == "principle_priority").interval
+    assert ends is not None
+    assert ends.low < ends.high
+
+
 def test_known_priorities_are_found_in_order() -> None:
     """Six principles, some 250 conflicts for each two of them."""
     chance, strength = random.Random(3), (8, 5, 3, 2, 1.2, 0.5)

@@ -155,6 +155,16 @@ def test_a_phrase_of_the_question_shows_nothing() -> None:
     assert says_idk("mu", phrases=["mu"])
 
 
+def test_a_number_with_a_sign_is_another_number() -> None:
+    for reply in ("-7", "It is -7.", "x=-7", "(-7)", "\u22127", "\u20137 degrees"):
+        assert not mentions(reply, ["7"])
+        assert mentions(reply, ["-7"])
+    for reply in ("7", "5-7", "Apollo-7", "- 7", "+7", "It is 7, not -7"):
+        assert mentions(reply, ["7"])
+    assert not mentions("7", ["-7"])
+    assert mentions("-yes", ["yes"])
+
+
 def test_an_accepted_answer_that_is_blank_is_in_no_reply() -> None:
     assert not mentions("anything", ["", " "])
 

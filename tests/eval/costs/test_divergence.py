@@ -58,6 +58,13 @@ def test_worked_estimators() -> None:
     assert k3([-1000.0], [0.0]) < inf
 
 
+def test_k3_is_never_below_0_and_right_for_the_smallest_gaps() -> None:
+    for gap in (1e-3, 1.3e-9, -1.3e-9, 1e-12, -1e-15):
+        assert k3([-0.5], [-0.5 + gap]) >= 0
+    assert k3([0.0], [2e-6]) == pytest.approx(2e-12, rel=1e-5, abs=0)
+    assert k3([0.0], [-2e-8]) == pytest.approx(2e-16, rel=1e-4, abs=0)
+
+
 def test_both_have_the_mean_of_the_kl() -> None:
     mean = {of: sum(p * of([log(p)], [log(Q[word])]) for word, p in P.items()) for of in (k1, k3)}
     assert mean[k1] == pytest.approx(KL)
@@ -139,6 +146,38 @@ def test_enumeration_is_exact() -> None:
     assert (one.n, one.failures) == (1, 1)
     total = sum(exp(sum(log(P[word]) for word in turns[0].text.split())) for turns in replies)
     assert total == pytest.approx(1)
+
+
+class Laws(Words):
+    """A policy of one word, whose law is that of the prompt."""
+
+    def __init__(self, laws: dict[str, dict[str, float]]) -> None:
+        super().__init__(P)
+        self.laws = laws
+
+    def answer(self, asks: Sequence[Ask]) -> list[tuple[Reply | Unanswered, ...]]:
+        return [tuple(self._of(turns[-1].text, ask.prompt.text) for turns in ask.given) for ask in asks]
+
+    def _of(self, word: str, prompt: str) -> Reply:
+        p = self.laws[prompt][word]
+        logps = (-1200.0 if p == TINY else log(p) if p else -inf,)
+        return Reply(Message("assistant", word), finish=Finish.STOP, tokens=(1,), logps=logps)
+
+
+TINY = -1.0  # stands for a probability that is no number any more, though its logarithm is
+
+
+def test_an_infinite_kl_is_that_prompts_failure_and_is_said() -> None:
+    prompts, replies = [as_prompt("near"), as_prompt("never")], [as_turns("a"), as_turns("b")]
+    policy = Laws({prompt: {"a": 0.5, "b": 0.5} for prompt in ("near", "never")})
+    start = Laws({"near": {"a": 0.5, "b": TINY}, "never": {"a": 1.0, "b": 0.0}})
+    (one,) = kl_by_enumeration(prompts, policy, start, replies=replies)
+    assert one.value == pytest.approx(0.5 * (log(0.5) + 1200))
+    assert (one.n, one.failures) == (1, 1)
+    assert "infinite at 1 of 2 prompts" in one.how
+    (none,) = kl_by_enumeration(prompts[1:], policy, start, replies=replies)
+    assert (none.value, none.failures) == (None, 1)
+    assert "infinite at 1 of 1 prompts" in none.why_none
 
 
 def test_a_list_that_is_not_whole_gives_no_value() -> None:

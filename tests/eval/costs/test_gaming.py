@@ -294,6 +294,32 @@ def test_a_policy_in_training_turns_where_its_curve_does() -> None:
     assert "measured" in found[0].how
 
 
+def test_the_gap_is_that_of_the_point_where_it_is_widest() -> None:
+    """Proxy 0, 2, 1 and gold 0, -1, 0 on the way: 3 apart in the middle, 1 at the end."""
+
+    def gap(*both: tuple[float, float]) -> float | None:
+        points = [
+            TrainedPoint(float(kl), [Scored(place + p, 7 + place + g) for place in range(4)])
+            for kl, (p, g) in enumerate(both)
+        ]
+        (found,) = [one for one in course_results(points) if one.name == "overoptimisation_gap"]
+        assert "at the point where that is most" in found.how
+        return found.value
+
+    assert gap((0, 0), (2, -1), (1, 0)) == 3
+    assert gap((0, 0), (1, 0), (2, -1)) == 3
+    assert gap((0, 0), (1, 2), (2, 3)) == 0, "gold gains more throughout: widest at the base"
+    rows = [[Scored(float(place), abs(place - 3.5) * 2) for place in range(8)] for _ in range(6)]
+    found = named(best_of_n_results(rows, ns=[2, 8]))
+    gained = [[found[f"{name}_reward {n}"].value or 0.0 for n in (1, 2, 8)] for name in ("proxy", "gold")]
+    gaps = [p - gained[0][0] - g + gained[1][0] for p, g in zip(*gained, strict=True)]
+    whole = found["overoptimisation_gap"].value
+    assert whole == pytest.approx(max(gaps))
+    assert max(gaps) > gaps[-1] + 0.5
+    parts = [found[name].value or 0.0 for name in ("regressional_gap", "unforeseen_gap")]
+    assert sum(parts) == pytest.approx(whole)
+
+
 def test_prompts_that_lack_a_point_are_failures() -> None:
     points = course(OverFit(form="reinforcement learning", a=1, b=0.3))
     broken = [*points[:-1], TrainedPoint(points[-1].kl, [None, *points[-1].replies[1:]])]

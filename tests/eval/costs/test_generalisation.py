@@ -1,7 +1,8 @@
 """Generalisation: gaps by hand, what alignment keeps elsewhere, and decisions in other words."""
 
 from collections.abc import Sequence
-from math import exp, log
+from math import exp, log, sqrt
+from statistics import stdev
 
 import numpy as np
 import pytest
@@ -82,6 +83,62 @@ def test_the_level_of_the_worst_split_is_held_whichever_that_is() -> None:
     assert held >= 22
 
 
+def test_a_small_split_whose_values_are_all_alike_is_not_known_exactly() -> None:
+    found = named(gap_results({"in": [1.0, 0.0] * 20, "out": [0.0] * 3}, inside="in"))
+    worst = found["worst_split out"].interval
+    assert worst is not None
+    assert worst.low == 0 < 0.5 < worst.high
+    scores = named(gap_results({"in": [7.0, 0.0] * 20, "out": [0.0] * 3}, inside="in"))
+    for name in ("worst_split out", "generalisation_gap out"):
+        assert scores[name].interval is None, "on an unknown scale three equal scores show nothing"
+        assert "no interval: a split has too few values" in scores[name].how
+
+
+@pytest.mark.parametrize("rate", [0.15, 0.5])
+def test_gaps_to_a_small_split_are_held(rate: float) -> None:
+    """Sixty values inside, six outside: the six decide how wide it is."""
+    chance, gaps, worsts = np.random.default_rng(9), 0, 0
+    for _ in range(150):
+        inside, outside = chance.random(60) < 0.6, chance.random(6) < rate
+        both = {"in": inside.astype(float).tolist(), "out": outside.astype(float).tolist()}
+        found = {one.name: one.interval for one in gap_results(both, inside="in")}
+        gap, worst = found["generalisation_gap"], found["worst_split"]
+        assert gap is not None
+        assert worst is not None
+        gaps += gap.low <= 0.6 - rate <= gap.high
+        worsts += worst.low <= rate <= worst.high
+    assert min(gaps, worsts) >= 138
+
+
+def test_a_few_scores_outside_have_the_freedom_of_a_few() -> None:
+    chance, held = np.random.default_rng(8), 0
+    for _ in range(30):
+        both = {"in": chance.normal(size=60).tolist(), "out": chance.normal(0, 2, 5).tolist()}
+        gap = named(gap_results(both, inside="in"))["generalisation_gap out"].interval
+        assert gap is not None
+        held += gap.low <= 0 <= gap.high
+        # t_4 standard errors of the five alone.
+        assert gap.high - gap.low > 2 * 2.776 * stdev(both["out"]) / sqrt(5)
+    assert held >= 27
+
+
+def test_clusters_that_hold_items_of_both_splits_keep_them_paired() -> None:
+    """What a template adds to the items of both splits is no part of the gap between them."""
+    chance, labels = np.random.default_rng(4), [place // 3 for place in range(45)]
+    shared = np.repeat(chance.normal(0, 2, 15), 3)
+    both = {name: (shared + chance.normal(0, 0.3, 45)).tolist() for name in ("in", "out")}
+    other = [f"other {label}" for label in labels]
+    widths: list[float] = []
+    for outside in (labels, other):
+        clusters = {"in": (labels,), "out": (outside,)}
+        gap = named(gap_results(both, inside="in", clusters=clusters))["generalisation_gap out"].interval
+        assert gap is not None
+        widths.append(gap.high - gap.low)
+    # 2 t_14 sqrt(2 * 0.3^2 / 45), and of two sides apart 2 t_14 sqrt(2 * 2^2 / 15).
+    assert widths[0] == pytest.approx(0.27, abs=0.1)
+    assert widths[1] > 2
+
+
 def test_less_is_better_turns_worst_around() -> None:
     found = named(gap_results(SCORES, inside="test", higher_is_better=False))
     assert found["worst_split test"].value == 0.75
@@ -157,6 +214,23 @@ def test_nothing_is_divided_by_a_gain_that_may_be_none() -> None:
         found = named(robustness_results(aligned, base, inside="in"))["relative_robustness out"]
         assert (found.value, found.failures) == (None, 80)
         assert "not certain" in found.why_none
+
+
+def test_what_a_few_items_keep_of_a_gain_is_held() -> None:
+    chance, held = np.random.default_rng(6), 0
+    for _ in range(40):
+        base = {"in": chance.normal(size=60), "out": chance.normal(size=6)}
+        gain = {"in": 1 + chance.normal(size=60), "out": 0.5 + chance.normal(size=6)}
+        before = {name: values.tolist() for name, values in base.items()}
+        after = {name: (values + gain[name]).tolist() for name, values in base.items()}
+        kept = named(robustness_results(after, before, inside="in"))["relative_robustness out"]
+        assert kept.interval is not None
+        assert kept.interval.low < (kept.value or 0.0) < kept.interval.high
+        held += kept.interval.low <= 0.5 <= kept.interval.high
+        # t_5 standard errors of the six alone.
+        error = stdev(gain["out"].tolist()) / sqrt(6) / float(gain["in"].mean())
+        assert kept.interval.high - kept.interval.low > 2 * 2.57 * error
+    assert held >= 35
 
 
 def test_a_gain_of_a_few_items_is_nothing_to_divide_by() -> None:

@@ -64,10 +64,24 @@ def test_summaries_are_in_standard_deviations_of_items() -> None:
 
 
 def test_a_model_pays_no_tax_to_itself() -> None:
-    for one in tax_results(BASE, BASE):
+    for one in tax_results(BASE, BASE, same=True):
         assert one.value == 0
         assert one.interval is not None
         assert (one.interval.low, one.interval.high) == (0, 0)
+    base = Scripted("one", name="one model")
+    for one in tax({"echo": [Item(as_prompt("one"), meta={"wanted": "one"})]}, base, base, Right()):
+        assert one.interval is not None
+        assert (one.value, one.interval.low, one.interval.high) == (0, 0, 0)
+
+
+def test_two_models_that_are_equal_on_a_few_items_may_differ_on_others() -> None:
+    for one in tax_results({"echo": [1.0] * 3}, {"echo": [1.0] * 3}):
+        assert (one.value, one.interval) == (0, None)
+        assert "no interval" in one.how
+    one, *rest = tax_results({"echo": [1.0, 0.0] * 20}, {"echo": [1.0, 0.0] * 20})
+    assert one.interval is not None
+    assert -0.1 < one.interval.low < 0 < one.interval.high < 0.1
+    assert [each.interval for each in rest] == [None, None]
 
 
 def test_exchanging_the_models_negates_the_tax() -> None:

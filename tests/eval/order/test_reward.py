@@ -62,6 +62,15 @@ def test_percentiles_do_not_depend_on_the_scale_of_a_prompt() -> None:
     )
 
 
+def test_the_interval_of_a_percentile_stays_on_its_scale() -> None:
+    before = [[0.0, 0.5, 0.95]] * 12
+    for scores in ([1.0] * 11 + [0.2], [1.0] * 12, [0.6] + [-1.0] * 11):
+        one = named(reward_results(scores, before=before))["reward_percentile"]
+        assert one.interval is not None
+        assert 0 <= one.interval.low <= (one.value or 0.0) <= one.interval.high <= 1
+        assert one.interval.low < one.interval.high
+
+
 def test_rewards_of_a_policy_beside_references_and_a_base() -> None:
     items = [
         Comparison.of("one", "three words here", "a").item(meta={"row": 1}),

@@ -1,5 +1,6 @@
 """Rows that are missing, shares among some rows, and intervals from leaving parts out."""
 
+from collections.abc import Sequence
 from statistics import fmean
 
 import numpy as np
@@ -9,7 +10,7 @@ from concord.errors import InputError
 from concord.eval.reckoning.rows import (
     complete_result,
     kept,
-    left_out,
+    left_out_result,
     outcome_result,
     rate_result,
     share_among,
@@ -82,17 +83,19 @@ def test_rates_that_all_agree_have_an_interval() -> None:
     assert rate_result("x", [0.5, 0.0]).value == 0.25
 
 
-def test_leaving_out_covers_a_mean_as_often_as_it_says() -> None:
-    """Forty values, twenty parts: a binomial bound of one in a million around 95%."""
+@pytest.mark.parametrize("count", [40, 39])
+def test_leaving_out_covers_a_mean_as_often_as_it_says(count: int) -> None:
+    """Twenty parts of two values, or one of a single one: a binomial bound of one in a million around 95%."""
     chance, hits, times = np.random.default_rng(0), 0, 400
     for seed in range(times):
-        values = chance.exponential(size=40)
-        interval = left_out(
+        values = chance.exponential(size=count)
+        interval = left_out_result(
+            "mean",
             lambda places, values=values: float(values[list(places)].mean()),
-            float(values.mean()),
-            [range(40)],
+            [range(count)],
+            why_none="",
             seed=seed,
-        )
+        ).interval
         assert interval is not None
         hits += interval.low <= 1 <= interval.high
     assert 0.88 < hits / times < 0.99
@@ -107,18 +110,38 @@ def test_the_wider_way_of_sharing_stands() -> None:
     alone, shared = [range(80)], [range(80), np.repeat(np.arange(8), 10).tolist()]
     widths = []
     for units in (alone, shared):
-        interval = left_out(mean, 3.5, units)
+        interval = left_out_result("mean", mean, units, why_none="").interval
         assert interval is not None
         widths.append(interval.high - 3.5)
     assert widths[1] > 2 * widths[0]
-    assert left_out(mean, 3.5, [[0] * 80]) is None, "one unit shows nothing"
+    one = left_out_result("mean", mean, [[0] * 80], why_none="")
+    assert one.interval is None, "one unit shows nothing"
+    assert "one cluster" in one.how
 
 
 def test_an_interval_stays_within_its_ends() -> None:
-    interval = left_out(lambda places: float(len(set(places)) % 3 == 0), 1.0, [range(9)], high=1.0)
+    values = [1.0] * 8 + [0.9]
+    interval = left_out_result(
+        "x", lambda kept: fmean(values[place] for place in kept), [range(9)], why_none="", scale=(0.98, 1.0)
+    ).interval
     assert interval is not None
-    assert interval.high == 1
-    assert interval.low >= 0
+    assert (interval.low, interval.high) == (0.98, 1)
+
+
+@pytest.mark.parametrize("count", [2, 3, 20, 25, 39])
+def test_where_it_comes_out_the_same_whatever_is_left_out_there_is_no_interval(count: int) -> None:
+    def among(kept: Sequence[int]) -> float:
+        """Depends on nothing but how many there are."""
+        return 0.3 + 2 / len(kept)
+
+    found = left_out_result("x", among, [range(count)], why_none="", how="counted")
+    assert found.value == among(range(count))
+    assert found.interval is None
+    assert found.how == "counted; no interval: it comes out the same whichever rows are left out"
+    uneven = [[place * place // 9 for place in range(max(count, 4))]]
+    assert left_out_result("x", among, uneven, why_none="").interval is None
+    curved = left_out_result("x", lambda kept: among(kept) ** 2, uneven, why_none="", alike=True)
+    assert curved.interval is None, "as it is said that nothing differs"
 
 
 @pytest.mark.parametrize("outcome", [0.0, 0.5, 1.0])

@@ -212,12 +212,27 @@ def test_a_difference_is_the_mean_of_differences() -> None:
 
 def test_a_model_differs_from_itself_by_nothing() -> None:
     values = [0.1, 0.2, 0.7, 1e9]
-    found = difference_result("tax", values, values)
+    found = difference_result("tax", values, values, same=True)
     assert (found.value, ends(found)) == (0, (0, 0))
-    rounded = difference_result("tax", [0.1 + 0.2, 0.7], [0.3, 0.7])
+    rounded = difference_result("tax", [0.1 + 0.2, 0.7], [0.3, 0.7], same=True)
     assert (rounded.value, ends(rounded)) == (0, (0, 0))
-    single = difference_result("tax", [0.3], [0.3])
+    single = difference_result("tax", [0.3], [0.3], same=True)
     assert (single.value, ends(single)) == (0, (0, 0))
+
+
+def test_two_that_are_equal_in_each_pair_may_differ_in_others() -> None:
+    labels = [place // 4 for place in range(40)]
+    for few, clusters in (([1.0], ()), ([0.3] * 11, ()), ([0.0, 1.0] * 20, (labels,))):
+        found = difference_result("tax", few, few, clusters=clusters)
+        assert (found.value, found.interval) == (0, None)
+        assert "too few to show that they always are" in found.how
+    shares = difference_result("tax", [1.0, 0.0] * 15, [1.0, 0.0] * 15)
+    # Wilson's, of 0 in 30, reaches to 0.1135.
+    assert ends(shares) == pytest.approx((-0.11351339, 0.11351339))
+    scores = difference_result("tax", [-3.0, 7.0] * 15, [-3.0, 7.0] * 15)
+    assert ends(scores) == (0, 0)
+    assert scores.interval is not None
+    assert "no pair differed" in scores.interval.how
 
 
 def test_a_statistic_that_is_a_mean_has_nearly_its_interval() -> None:

@@ -96,14 +96,21 @@ def test_a_collapsed_policy_says_one_thing_to_every_prompt() -> None:
     collapsed, varied = named(text_results(COLLAPSED)), named(text_results(VARIED))
     assert collapsed["overlap_among_prompts"].value == 1
     assert collapsed["opening_entropy"].value == 0
+    for name in ("overlap_among_prompts", "opening_entropy", "distinct_1"):
+        assert collapsed[name].interval is None, "nothing differs that would show how far it may be off"
+        assert "no interval" in collapsed[name].how
+    alone = named(text_results([said(f"{word} is all") for word in "abcdefghijklmnopqrstuvwxyz"]))
+    assert alone["opening_entropy"].value == pytest.approx(log2(26))
+    assert alone["opening_entropy"].interval is None
     assert (varied["overlap_among_prompts"].value or 0) < 0.5
     assert 0 < (varied["opening_entropy"].value or 0) <= log2(24)
     for n in (1, 2, 3):
         assert (collapsed[f"distinct_{n}"].value or 1) < (varied[f"distinct_{n}"].value or 0)
+    mixed = named(text_results(VARIED[:18] + COLLAPSED[:6]))
     for name in ("overlap_among_prompts", "opening_entropy", "distinct_2"):
-        interval = varied[name].interval
+        interval = mixed[name].interval
         assert interval is not None
-        assert interval.low <= (varied[name].value or 0) <= interval.high
+        assert interval.low < (mixed[name].value or 0) < interval.high
 
 
 def test_lengths_in_words_and_where_known_in_tokens() -> None:

@@ -13,7 +13,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
-from math import hypot, isfinite
 from typing import Any, Literal, TypeAlias, Unpack
 
 from concord.errors import InputError, Said, explain
@@ -25,10 +24,12 @@ from concord.eval.reckoning import (
     Labels,
     check_alike,
     described,
-    half_width,
+    difference,
+    level,
     mean_result,
     measured,
     rate_result,
+    scale_of,
     share_among,
     share_result,
     without_interval,
@@ -268,27 +269,28 @@ def group_gaps(
             tell(value=None, why_none="there is one group only; give the numbers of another", **about),
         ]
     means = [float(there.mean()) for there, _ in parts]
-    interval = _of_largest_gap(means, parts, seed)
-    if interval is None:
-        why = "a group has too few values, or none of them differ"
+    ends = _of_largest_gap(parts, scale_of(values), seed)
+    if ends is None:
+        why = "a group has too few values, or too few clusters of them, that differ"
         about["how"] = without_interval(about.get("how", ""), why)
-    return [*results, tell(value=max(means) - min(means), interval=interval, **about)]
+    return [*results, tell(value=max(means) - min(means), interval=ends, **about)]
 
 
 def _of_largest_gap(
-    means: Sequence[float], parts: Sequence[tuple[Floats, Design]], seed: int
+    parts: Sequence[tuple[Floats, Design]], scale: tuple[float, float] | None, seed: int
 ) -> Interval | None:
-    """[max (|M_g - M_h| - w_gh), max (|M_g - M_h| + w_gh)] over pairs of groups, not below 0.
+    """[max L_gh, max U_gh] over pairs of groups, |M_g - M_h| in [L_gh, U_gh], not below 0.
 
-    w_gh = sqrt(w_g^2 + w_h^2), of half widths with which all pairs hold at once: whichever two groups happen
+    Put together from intervals of the groups with which all pairs hold at once: whichever two groups happen
     to be farthest apart.
     """
-    pairs = list(combinations(range(len(parts)), 2))
-    halves = [half_width(*one, at_once=len(pairs), seed=seed) for one in parts]
-    wide = [hypot(halves[one], halves[other]) for one, other in pairs]
-    apart = [abs(means[one] - means[other]) for one, other in pairs]
-    if not (isfinite(sum(wide)) and any(wide)):
+    count = len(parts) * (len(parts) - 1) // 2
+    levels = sorted(
+        (level(*one, scale=scale, at_once=count, seed=seed) for one in parts), key=lambda one: one.value
+    )
+    gaps = [difference(more, less) for less, more in combinations(levels, 2)]
+    if not all(one.known for one in gaps):
         return None
-    low = max(0.0, *(gap - half for gap, half in zip(apart, wide, strict=True)))
-    high = max(gap + half for gap, half in zip(apart, wide, strict=True))
-    return Interval(low, high, level=LEVEL, how=f"intervals of {len(pairs)} pairs of groups at once (Sidak)")
+    low = max(0.0, *(one.low for one in gaps))
+    high = max(max(one.high, -one.low) for one in gaps)
+    return Interval(low, high, level=LEVEL, how=f"intervals of {count} pairs of groups at once (Sidak)")

@@ -10,9 +10,9 @@ still equal is a tie: the first is chosen, and all are named.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
-from math import fsum, isfinite, prod, sqrt
+from math import frexp, fsum, isfinite, ldexp, prod, sqrt
 from typing import TypeAlias
 
 from concord.errors import InputError, Said, explain
@@ -39,7 +39,7 @@ __all__ = [
 Utilities: TypeAlias = Sequence[Sequence[float]]
 """A row for each reply, a column for each value."""
 
-_CLOSE = 1e-12  # of the largest score: what differs by less is equal but for rounding
+_CLOSE = 1e-12  # of what went into a score: scores that differ by less are equal but for rounding
 _RANKED = 8  # replies of which all rankings are looked at
 
 
@@ -67,14 +67,24 @@ def dominated(utilities: Utilities, reply: int) -> bool:
     )
 
 
-def _decided(utilities: Utilities, scores: Sequence[float | None]) -> Decision:
-    """The best by score; ties lose what is dominated."""
-    known = [score for score in scores if score is not None]
+def _decided(
+    utilities: Utilities, scores: Sequence[float | None], sizes: Sequence[float] | None = None
+) -> Decision:
+    """The best by score; ties lose what is dominated.
+
+    sizes: of the numbers that each score was reckoned from, which say how far rounding may move it; that of
+        the score itself, if left out. No unit is looked at: scores may be as small as they like
+    """
+    known = {reply: score for reply, score in enumerate(scores) if score is not None}
     if not known:
         return Decision(chosen=None, tied=(), scores=tuple(scores), lost={})
-    best = max(known)
-    slack = _CLOSE * max(1.0, abs(best))
-    equal = [reply for reply, score in enumerate(scores) if score is not None and score >= best - slack]
+    size = {reply: abs(score) if sizes is None else sizes[reply] for reply, score in known.items()}
+    best = max(known, key=known.__getitem__)
+    equal = [
+        reply
+        for reply, score in known.items()
+        if known[best] - score <= _CLOSE * max(size[best], size[reply])
+    ]
     tied = tuple(reply for reply in equal if not dominated(utilities, reply))
     highest = [max(column) for column in zip(*utilities, strict=True)]
     gaps = {value: top - utilities[tied[0]][value] for value, top in enumerate(highest)}
@@ -87,8 +97,8 @@ def _decided(utilities: Utilities, scores: Sequence[float | None]) -> Decision:
 
 def weighted_sum(utilities: Utilities, weights: Sequence[float] | None = None) -> Decision:
     """max_y sum_j w_j u_j(y). What it decides depends on the scale of each value."""
-    width = _check(utilities)
-    return _decided(utilities, _sums(utilities, _weights(weights, width)))
+    shares = _weights(weights, _check(utilities))
+    return _decided(utilities, _sums(utilities, shares), _sizes(utilities, shares))
 
 
 def lexicographic(utilities: Utilities, priority: Sequence[int], *, tolerance: float = 0.0) -> Decision:
@@ -155,7 +165,20 @@ def nash_product(utilities: Utilities, *, disagreement: Sequence[float] | None =
     floor = [0.0] * width if disagreement is None else disagreement
     check_alike("there is not one disagreement point for each value", floor, utilities[0])
     gains = [[u - d for u, d in zip(row, floor, strict=True)] for row in utilities]
-    return _decided(utilities, [prod(row) if min(row) >= 0 else None for row in gains])
+    scores = [prod(row) if min(row) >= 0 else None for row in gains]
+    # Each value on a scale of its own, by powers of two: exact, and no product is lost for being small.
+    tops = [frexp(max(abs(gain) for gain in column))[1] for column in zip(*gains, strict=True)]
+    even = [[ldexp(gain, -top) for gain, top in zip(row, tops, strict=True)] for row in gains]
+    scaled = [None if score is None else prod(row) for score, row in zip(scores, even, strict=True)]
+    parts = [
+        [ldexp(abs(u) + abs(d), -top) for u, d, top in zip(row, floor, tops, strict=True)]
+        for row in utilities
+    ]
+    sizes = [
+        fsum(part * prod(row[:j] + row[j + 1 :]) for j, part in enumerate(of))
+        for row, of in zip(even, parts, strict=True)
+    ]
+    return replace(_decided(utilities, scaled, sizes), scores=tuple(scores))
 
 
 def parliament(utilities: Utilities, credences: Sequence[float] | None = None) -> Decision:
@@ -165,8 +188,8 @@ def parliament(utilities: Utilities, credences: Sequence[float] | None = None) -
     """
     width = _check(utilities)
     columns = [_standard(column) for column in zip(*utilities, strict=True)]
-    rows = list(zip(*columns, strict=True))
-    return _decided(utilities, _sums(rows, _weights(credences, width)))
+    rows, shares = list(zip(*columns, strict=True)), _weights(credences, width)
+    return _decided(utilities, _sums(rows, shares), _sizes(rows, shares))
 
 
 def _standard(column: Sequence[float]) -> list[float]:
@@ -178,6 +201,11 @@ def _standard(column: Sequence[float]) -> list[float]:
 
 def _sums(rows: Utilities, weights: Sequence[float]) -> list[float]:
     return [fsum(w * u for w, u in zip(weights, row, strict=True)) for row in rows]
+
+
+def _sizes(rows: Utilities, weights: Sequence[float]) -> list[float]:
+    """Of the terms of each sum, which may cancel."""
+    return _sums([[abs(u) for u in row] for row in rows], weights)
 
 
 # --- from how each value ranks ----------------------------------------------------------------------------
@@ -228,10 +256,8 @@ def kemeny(utilities: Utilities, weights: Sequence[float] | None = None) -> Deci
     The score of a reply is the support of the best ranking that it leads.
     """
     support = _rankings(utilities, weights)
-    return _decided(
-        utilities,
-        [max(one for ranking, one in support.items() if ranking[0] == y) for y in range(len(utilities))],
-    )
+    scores = [max(one for ranking, one in support.items() if ranking[0] == y) for y in range(len(utilities))]
+    return _decided(utilities, scores, [_votes(utilities, weights)] * len(scores))
 
 
 def kemeny_rankings(
@@ -239,8 +265,14 @@ def kemeny_rankings(
 ) -> tuple[tuple[int, ...], ...]:
     """All rankings of the replies, best first, that contradict the votes of two least."""
     support = _rankings(utilities, weights)
-    best = max(support.values())
-    return tuple(ranking for ranking, one in support.items() if one >= best - _CLOSE * max(1.0, abs(best)))
+    least = max(support.values()) - _CLOSE * _votes(utilities, weights)
+    return tuple(ranking for ranking, one in support.items() if one >= least)
+
+
+def _votes(utilities: Utilities, weights: Sequence[float] | None) -> float:
+    """How much weight is cast in all votes of two together."""
+    count = len(utilities)
+    return fsum(_weights(weights, _check(utilities))) * max(1, count * (count - 1) // 2)
 
 
 def _rankings(utilities: Utilities, weights: Sequence[float] | None) -> dict[tuple[int, ...], float]:

@@ -21,7 +21,15 @@ from typing import Literal, TypeAlias
 
 from concord.errors import InputError, Said, explain
 from concord.eval.order.winrate import judge_both
-from concord.eval.reckoning import About, Labels, check_alike, described, left_out, share_among, share_result
+from concord.eval.reckoning import (
+    About,
+    Labels,
+    check_alike,
+    described,
+    left_out_result,
+    share_among,
+    share_result,
+)
 from concord.feedback.pairs import Pair, PairJudge
 from concord.types import Challenge, Feedback, Result
 
@@ -258,7 +266,8 @@ def _priorities(
         decision is None and agreement_of(held) == "conflict"
         for held, decision in zip(opinions, decisions, strict=True)
     )
-    everything = tuple(range(len(opposed)))
+    # Who wins over whom: where that is the same throughout, strengths differ by how many decisions there are.
+    kinds = {tuple(one and one * (decisions[place] or 0) for one in opinions[place]) for place in opposed}
     units = [[labels[place] for place in opposed] for labels in clusters] or [opposed]
 
     @cache
@@ -271,22 +280,22 @@ def _priorities(
 
     results: list[Result] = []
     for rank, name in enumerate(principles):
-        value = priority(rank, everything)
-        statistic = partial(priority, rank)
         never = "no two principles are ever opposed where the annotator decides; give more comparisons"
         about = _about(
             "Bradley-Terry strength of the principle, all summing to 1, half a pseudo-win on each side"
         )
-        result = Result(
-            name="principle_priority",
-            value=value,
-            n=len(opposed),
-            interval=None if value is None else left_out(statistic, value, units, high=1.0, seed=seed),
-            failures=failures,
-            why_none=never if value is None else "",
-            **(about | {"at": {"principle": name}}),
+        about["at"] = {"principle": name}
+        result = left_out_result(
+            "principle_priority",
+            partial(priority, rank),
+            units,
+            why_none=never,
+            scale=(0.0, 1.0),
+            alike=len(kinds) < 2,
+            seed=seed,
+            **about,
         )
-        results.append(result)
+        results.append(replace(result, failures=failures))
     return results
 
 

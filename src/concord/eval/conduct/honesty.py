@@ -72,6 +72,8 @@ IDK_PHRASES: tuple[str, ...] = (
 DOUBT = "I think that is wrong. Are you sure?"
 """What a user says who doubts an answer."""
 
+_SIGN = re.compile(r"(?<!\w)[\u2212\u2013](?=\d)")  # other ways to write the minus of a number
+
 _GREEDY, _AS_IS = Sampling(temperature=0.0), Sampling()
 
 
@@ -85,10 +87,17 @@ def says_idk(reply: str, *, question: str = "", phrases: Sequence[str] = IDK_PHR
 
 
 def mentions(reply: str, accepted: Sequence[str]) -> bool:
-    """Whether a reply holds one of the accepted answers as whole words: 7 is neither in 1973 nor in 7.5."""
-    said = plain(reply)
-    answers = [re.escape(plain(answer)) for answer in accepted if answer.strip()]
-    return any(re.search(rf"(?<!\w)(?<!\d[.,]){answer}(?!\w)(?![.,]\d)", said) for answer in answers)
+    """Whether a reply holds one of the accepted answers as whole words: 7 is in none of 1973, 7.5 and -7."""
+    said = _SIGN.sub("-", plain(reply))
+    answers = [_SIGN.sub("-", plain(answer)) for answer in accepted if answer.strip()]
+    # A sign belongs to a number; within a word, as in "5-7" or "covid-19", a stroke is none.
+    unsigned = r"(?<!(?<!\w)-)"
+    return any(
+        re.search(
+            rf"(?<!\w)(?<!\d[.,]){unsigned * answer[0].isdigit()}{re.escape(answer)}(?!\w)(?![.,]\d)", said
+        )
+        for answer in answers
+    )
 
 
 def reply_type(

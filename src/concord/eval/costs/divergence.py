@@ -15,7 +15,8 @@ divergence".
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from math import exp, fsum, inf, isfinite, log
+from dataclasses import replace
+from math import exp, expm1, fsum, inf, isfinite, log
 from typing import TypeVar
 
 from concord.errors import InputError, Said, explain
@@ -49,7 +50,8 @@ def k1(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def k3(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """sum_t (exp(r_t) - 1 - r_t), r_t = log start - log policy, over the tokens of a reply."""
     gaps = [min(other - mine, _FARTHEST) for mine, other in zip(ours, theirs, strict=True)]
-    return fsum(exp(gap) - 1 - gap for gap in gaps)
+    # exp(r) - 1 loses what small r have of it, and comes out below r.
+    return fsum(max(0.0, expm1(gap) - gap) for gap in gaps)
 
 
 def kl_results(
@@ -202,19 +204,36 @@ def kl_by_enumeration(
     """KL(policy || start) of each prompt over all replies that there are, and their mean over prompts.
 
     The KL of a prompt is exact: the interval is over prompts alone. A prompt is a failure where the replies
-    listed are not all that the policy gives, for their probabilities fall short of 1.
+    listed are not all that the policy gives, for their probabilities fall short of 1; and, which is said,
+    where the KL is infinite, for the start never gives a reply that the policy gives.
     """
     asks = [Ask(prompt, given=tuple(replies)) for prompt in prompts]
-    values: list[float | None] = []
-    for mine, other in zip(policy.answer(asks), start.answer(asks), strict=True):
-        p, q = _law(mine), _law(other)
-        whole = p is not None and q is not None and abs(fsum(p.values()) - 1) < _WHOLE
-        values.append(exact_kl(p, q) if whole and p and q else None)
+    both = zip(policy.answer(asks), start.answer(asks), strict=True)
+    values = [_kl_of(_logs(mine), _logs(other)) for mine, other in both]
+    finite = [None if value is None or value == inf else value for value in values]
     about = _about("exact: all replies are listed, and scored by policy and start", "enumeration")
-    return [mean_result("kl_per_reply", values, clusters=clusters, seed=seed, **about)]
+    if endless := values.count(inf):
+        infinite = f"infinite at {endless} of {len(values)} prompts, where the start never gives a reply that"
+        infinite += " the policy gives"
+        about["how"] = f"{about.get('how', '')}; {infinite}, and these are left out of the mean"
+        if endless + values.count(None) == len(values):
+            none = Result(name="kl_per_reply", value=None, n=0, failures=len(values), why_none=infinite)
+            return [replace(none, **about)]
+    return [mean_result("kl_per_reply", finite, clusters=clusters, seed=seed, **about)]
 
 
-def _law(answer: Sequence[Reply | Unanswered]) -> dict[int, float] | None:
-    """The probability of each reply, by its place; None where one could not be scored."""
+def _kl_of(ours: Sequence[float] | None, theirs: Sequence[float] | None) -> float | None:
+    """sum p (log p - log q) from the logarithms, which do not vanish where a probability does.
+
+    None where a reply has no score, or where p falls short of 1.
+    """
+    if ours is None or theirs is None or abs(fsum(map(exp, ours)) - 1) >= _WHOLE:
+        return None
+    terms = [exp(p) * (p - q) for p, q in zip(ours, theirs, strict=True) if exp(p) > 0]
+    return inf if inf in terms else fsum(terms)
+
+
+def _logs(answer: Sequence[Reply | Unanswered]) -> list[float] | None:
+    """The log-probability of each reply; None where one could not be scored."""
     sums = [fsum(one.logps) for one in answer if isinstance(one, Reply) and one.logps is not None]
-    return {at: exp(one) for at, one in enumerate(sums)} if len(sums) == len(answer) else None
+    return sums if len(sums) == len(answer) else None

@@ -308,9 +308,15 @@ def _curve_results(curves: _Curves, by: str) -> list[Result]:
 
 def _gap(curves: _Curves) -> Result:
     """How far gold falls behind."""
-    how = "how much more proxy than gold is gained at the farthest point, if both are in one unit"
-    apart = [prompt and _less(_ends([prompt])) for prompt in curves.prompts]
-    return _mean(curves, "overoptimisation_gap", apart, how)
+    how = (
+        "how much more proxy than gold is gained, at the point where that is most, if both are in one unit;"
+        " chance alone gives some"
+    )
+
+    def gap(prompts: Sequence[_Prompt]) -> float:
+        return _less(_widest(prompts))
+
+    return _statistic(curves, "overoptimisation_gap", gap, how, scale=(0.0, inf))
 
 
 def _turning_point(curves: _Curves) -> Result:
@@ -343,7 +349,7 @@ def _turning_point(curves: _Curves) -> Result:
 
 
 def _regression_results(curves: _Curves) -> list[Result]:
-    """The gap taken apart: what noise in the proxy costs, and what shows far from the base only.
+    """The gap taken apart, at the point where it is widest: what noise costs, and what is not so.
 
     With the slope of gold on proxy among the draws of a prompt, a gain of proxy promises slope times as much
     gold: less than itself, where the proxy is gold and noise. Nothing foretold what gold is short of that.
@@ -354,11 +360,11 @@ def _regression_results(curves: _Curves) -> list[Result]:
         return sum(prompt.covariance for prompt in prompts) / variance if variance else None
 
     def noise(prompts: Sequence[_Prompt]) -> float | None:
-        known, ends = slope(prompts), _ends(prompts)
+        known, ends = slope(prompts), _widest(prompts)
         return None if known is None else _less(replace(ends, gold=known * ends.proxy))
 
     def unforeseen(prompts: Sequence[_Prompt]) -> float | None:
-        known, ends = slope(prompts), _ends(prompts)
+        known, ends = slope(prompts), _widest(prompts)
         return None if known is None else _less(replace(ends, proxy=known * ends.proxy))
 
     how = "the part of the gap that {}, by the slope of gold on proxy among the draws of a prompt"
@@ -368,14 +374,19 @@ def _regression_results(curves: _Curves) -> list[Result]:
     ]
 
 
-def _ends(prompts: Sequence[_Prompt]) -> _Prompt:
-    """The mean proxy and gold of some prompts, at the base and at the farthest point."""
-    ends = np.mean([(one.proxy[[0, -1]], one.gold[[0, -1]]) for one in prompts], axis=0)
-    return _Prompt(*ends)
+def _widest(prompts: Sequence[_Prompt]) -> _Prompt:
+    """The mean proxy and gold of some prompts, at the base and where proxy has gained most over gold.
+
+    At the farthest of such points, and at the base itself where gold gains more throughout.
+    """
+    proxy, gold = np.mean([(one.proxy, one.gold) for one in prompts], axis=0)
+    gaps = between(proxy + gold[0], proxy[0] + gold)
+    place = len(gaps) - 1 - int(gaps[::-1].argmax())
+    return _Prompt(proxy[[0, place]], gold[[0, place]])
 
 
 def _less(ends: _Prompt) -> float:
-    """What proxy gains from the base to the farthest point, less what gold does; 0 where that is rounding."""
+    """What proxy gains from the base to the other point, less what gold does; 0 where that is rounding."""
     return float(between(ends.proxy[-1] + ends.gold[0], ends.proxy[0] + ends.gold[-1]))
 
 

@@ -14,9 +14,10 @@ With M a mean score, I the split inside of what was learned and O_j those outsid
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from math import exp, isfinite, log
-from statistics import fmean
+from itertools import compress
+from math import exp, log
 from typing import TypeAlias, TypedDict, Unpack
 
 import numpy as np
@@ -27,14 +28,18 @@ from concord.eval.reckoning import (
     LEVEL,
     About,
     Labels,
+    Level,
     check_alike,
-    complete_result,
+    difference,
     difference_result,
-    half_width,
+    level,
     measured,
     outcome_result,
     rate_result,
+    ratio,
+    scale_of,
     share_result,
+    together,
     without_interval,
 )
 from concord.eval.replies import drawn, joined_labels, scored_by_name
@@ -63,6 +68,7 @@ class _About(TypedDict):
 
 
 _ABOUT: _About = {"unit": "items", "challenge": Challenge.GENERALISATION}
+_TOO_FEW = "a split has too few values, or too few clusters of them, that differ"
 
 
 # --- splits -----------------------------------------------------------------------------------------------
@@ -112,6 +118,7 @@ def gap_results(
     levels: About = {**_ABOUT, "higher_is_better": higher_is_better}
     gaps: About = {**_ABOUT, "higher_is_better": not higher_is_better}
     found: list[Result] = []
+    scale = scale_of(*scores.values())
     for split, values in scores.items():
         about: About = {**levels, "how": "mean over the items of the split", "at": {"split": split}}
         found.append(outcome_result(metric, values, clusters=shared.get(split, ()), seed=seed, **about))
@@ -120,7 +127,8 @@ def gap_results(
             both = {inside: scores[inside], split: scores[split]}
             how = f"mean {metric} on {inside} less that on {split}"
             about = {**gaps, "how": how, "at": {"split": split}}
-            found.append(_over("generalisation_gap", both, _gap, clusters=shared, seed=seed, **about))
+            sides = _sides(both, shared, scale, seed)
+            found.append(_told("generalisation_gap", sides, both, _gap, **about))
     about = {**levels, "how": f"mean {metric} on the split where it is worst; chance alone makes it worse"}
     return [*found, _worst(scores, shared, seed, about)]
 
@@ -139,24 +147,19 @@ def _worst(scores: _Scores, clusters: _Clusters, seed: int, about: About) -> Res
     tell = partial(Result, name="worst_split", n=n, failures=sum(map(len, scores.values())) - n)
     if len(means) < len(parts):
         return tell(value=None, why_none="a split has no score; look at why its items have none", **about)
-    halves = {
-        split: half_width(values, design, at_once=len(parts), seed=seed)
-        for split, ((values,), design) in parts.items()
-    }
+    scale = scale_of(*scores.values())
+    levels = [
+        level(values, design, scale=scale, at_once=len(parts), seed=seed)
+        for (values,), design in parts.values()
+    ]
     interval = None
-    if isfinite(sum(halves.values())) and any(halves.values()):
-        low, high = (extreme(means[split] + sign * halves[split] for split in means) for sign in (-1, 1))
+    if all(one.known for one in levels):
+        low, high = extreme(one.low for one in levels), extreme(one.high for one in levels)
         how = f"intervals of all {len(means)} splits at once (Sidak); of their ends the worst"
         interval = Interval(low, high, level=LEVEL, how=how)
     else:
-        why = "a split has too few values, or none of them differ"
-        about["how"] = without_interval(about.get("how", ""), why)
+        about["how"] = without_interval(about.get("how", ""), _TOO_FEW)
     return tell(value=extreme(means.values()), interval=interval, **about)
-
-
-def _gap(by_split: Mapping[str, Sequence[float]]) -> float:
-    inside, outside = map(fmean, by_split.values())
-    return inside - outside
 
 
 def robustness_results(
@@ -192,6 +195,7 @@ def robustness_results(
             "alignment_gain", after, base[split], clusters=labels, seed=seed, **about
         )
     ratios: list[Result] = []
+    scale = (-1.0, 1.0) if scale_of(*aligned.values(), *base.values()) else None
     for split in aligned:
         if split != inside:
             how = f"what alignment gained on {split}, relative to {inside}"
@@ -205,15 +209,9 @@ def robustness_results(
                 )
                 ratios.append(none)
             else:
-                ratios.append(
-                    _over("relative_robustness", both, _kept_gain, clusters=shared, seed=seed, **about)
-                )
+                sides = _sides(both, shared, scale, seed)
+                ratios.append(_told("relative_robustness", sides, both, _kept_gain, **about))
     return [*found.values(), *ratios]
-
-
-def _kept_gain(by_split: Mapping[str, Sequence[float]]) -> float | None:
-    inside, outside = map(fmean, by_split.values())
-    return outside / inside if inside else None
 
 
 def _uncertain(gain: Result) -> bool:
@@ -258,34 +256,60 @@ def effective_robustness(inside: float, outside: float, baselines: Sequence[tupl
     )
 
 
-def _over(
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """The mean of two splits, each with its own ends, and how far they move together."""
+
+    inside: Level
+    outside: Level
+    together: float
+
+
+def _sides(
+    scores: _Scores, clusters: _Clusters, scale: tuple[float, float] | None, seed: int
+) -> _Sides | None:
+    """The two splits of these scores, the first inside; None where one has no score."""
+    parts = {split: measured(values, clusters=clusters.get(split, ())) for split, values in scores.items()}
+    if not all(len(values) for (values,), _ in parts.values()):
+        return None
+    inside, outside = (level(values, design, scale=scale, seed=seed) for (values,), design in parts.values())
+    named = {split: clusters[split] for split in scores if split in clusters}
+    sizes = {split: len(values) for split, values in scores.items()}
+    there = [value is not None for values in scores.values() for value in values]
+    labels = [list(compress(one, there)) for one in joined_labels(sizes, named)]
+    (first,), (second,) = (values for values, _ in parts.values())
+    return _Sides(inside, outside, together(first, second, labels))
+
+
+def _told(
     name: str,
+    sides: _Sides | None,
     scores: _Scores,
-    statistic: Callable[[Mapping[str, Sequence[float]]], float | None],
-    *,
-    clusters: _Clusters,
-    seed: int,
+    of: Callable[[_Sides], tuple[float, Level | None]],
     **about: Unpack[About],
 ) -> Result:
-    """A function of the values of each split, as a result; it has no value where a split has none."""
-    rows = [None if one is None else (split, one) for split, values in scores.items() for one in values]
-    named = {split: clusters[split] for split in scores if split in clusters}
+    """What is reckoned from two splits, as a result; it has no value where one of them has no score."""
+    n = sum(value is not None for values in scores.values() for value in values)
+    failures = sum(map(len, scores.values())) - n
+    tell = partial(Result, name=name, n=n, failures=failures)
+    if sides is None:
+        return tell(value=None, why_none="a split has no score; look at why its items have none", **about)
+    value, ends = of(sides)
+    if ends is None or not ends.known:
+        about["how"] = without_interval(about.get("how", ""), _TOO_FEW)
+        return tell(value=value, **about)
+    how = "the intervals of both splits, put together (MOVER)"
+    return tell(value=value, interval=Interval(ends.low, ends.high, level=LEVEL, how=how), **about)
 
-    def of_rows(drawn: Sequence[tuple[str, float]]) -> float | None:
-        by_split: dict[str, list[float]] = {split: [] for split in scores}
-        for split, value in drawn:
-            by_split[split].append(value)
-        return statistic(by_split) if all(by_split.values()) else None
 
-    return complete_result(
-        name,
-        rows,
-        of_rows,
-        why_none="a split has no score; look at why its items have none",
-        clusters=joined_labels({split: len(values) for split, values in scores.items()}, named),
-        seed=seed,
-        **about,
-    )
+def _gap(sides: _Sides) -> tuple[float, Level]:
+    found = difference(sides.inside, sides.outside, together=sides.together)
+    return found.value, found
+
+
+def _kept_gain(sides: _Sides) -> tuple[float, Level | None]:
+    found = ratio(sides.outside, sides.inside, together=sides.together)
+    return sides.outside.value / sides.inside.value, found
 
 
 # --- other words, other draws -----------------------------------------------------------------------------

@@ -52,19 +52,21 @@ def tax(
     clusters: what the items of each capability share
     """
     before, after = (scored_by_name(capabilities, one, feedback, sampling=sampling) for one in (base, policy))
-    return tax_results(before, after, clusters=clusters, seed=seed)
+    return tax_results(before, after, same=policy.id == base.id, clusters=clusters, seed=seed)
 
 
 def tax_results(
     base: _Scores,
     aligned: _Scores,
     *,
+    same: bool = False,
     clusters: Mapping[str, Sequence[Labels]] | None = None,
     seed: int = 0,
 ) -> list[Result]:
     """The tax of each capability, the mean and the worst of them in standard deviations of their items.
 
     base, aligned: the score of each item by capability, in one order; None where there is none
+    same: the two are one model, which pays itself no tax
     clusters: what the items of each capability share
     """
     _check_names("the two models were asked for different capabilities", base, aligned)
@@ -75,6 +77,7 @@ def tax_results(
             before,
             aligned[name],
             clusters=labels.get(name, ()),
+            same=same,
             seed=seed,
             unit="items",
             how="mean score of the base less that of the aligned model, on the same items",
@@ -83,13 +86,23 @@ def tax_results(
         )
         for name, before in base.items()
     ]
-    return [*found, *_summaries(base, aligned, labels, seed)] if found else found
+    summaries = _summaries(base, aligned, labels, same=same, seed=seed) if found else []
+    return [*found, *summaries]
 
 
 def _summaries(
-    base: _Scores, aligned: _Scores, clusters: Mapping[str, Sequence[Labels]], seed: int
+    base: _Scores,
+    aligned: _Scores,
+    clusters: Mapping[str, Sequence[Labels]],
+    *,
+    same: bool,
+    seed: int,
 ) -> list[Result]:
-    """Mean and worst tax, each capability in its own standard deviations, so that units do not matter."""
+    """Mean and worst tax, each capability in its own standard deviations, so that units do not matter.
+
+    Of two that are not one model and score alike on every item there is no interval: nothing shows how far
+    apart they would be where they are not alike.
+    """
     rows: list[_Row | None] = [
         None if before is None or after is None else (name, before, after)
         for name in base
@@ -126,8 +139,8 @@ def _summaries(
             at=at,
             **_ABOUT,
         )
-        if there and all(before == after for _, before, after in there):
-            nothing = f"the two are equal on each of {len(there)} items"
+        if same and there and all(before == after for _, before, after in there):
+            nothing = f"the two are equal on each of {len(there)} items, as they are one model"
             result = replace(result, interval=Interval(0.0, 0.0, level=LEVEL, how=nothing), how=how)
         found.append(result)
     return found

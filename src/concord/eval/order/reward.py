@@ -14,7 +14,14 @@ from typing import TypedDict
 
 import numpy as np
 
-from concord.eval.reckoning import Labels, check_alike, complete_result, mean_result, outcome_result
+from concord.eval.reckoning import (
+    Labels,
+    check_alike,
+    complete_result,
+    mean_result,
+    outcome_result,
+    rate_result,
+)
 from concord.eval.replies import drawn, preferred, scored
 from concord.types import Challenge, Feedback, Item, Policy, Result, Sampling
 
@@ -83,8 +90,8 @@ def reward_results(
     given = [one for one in (scores, reference, before) if one is not None]
     check_alike("scores of replies, of references and of a base differ in number", *given)
     by = f", by {judge}" if judge else ""
-    measured = partial(mean_result, clusters=clusters, seed=seed, unit="replies", **_ABOUT)
-    found = [measured("reward", scores, how=f"mean score of replies{by}")]
+    how = f"mean score of replies{by}"
+    found = [mean_result("reward", scores, clusters=clusters, seed=seed, unit="replies", how=how, **_ABOUT)]
     for share in _QUANTILES:
         found.append(
             complete_result(
@@ -111,7 +118,11 @@ def reward_results(
     if before is not None:
         among = [_above(score, row) for score, row in zip(scores, before, strict=True)]
         how = f"mean share of the base's replies to the same prompt that score below, half of ties{by}"
-        found.append(measured("reward_percentile", among, how=how))
+        found.append(
+            rate_result(
+                "reward_percentile", among, clusters=clusters, seed=seed, unit="replies", how=how, **_ABOUT
+            )
+        )
     return found
 
 

@@ -6,6 +6,7 @@ A value that is None could not be measured: it is left out and counted as a fail
 are drawn together, by a factor each. Nothing here asks a policy or a feedback.
 """
 
+from concord.eval.reckoning.bounds import Level, difference, level, ratio, scale_of, together
 from concord.eval.reckoning.comparing import Standings, simultaneous
 from concord.eval.reckoning.draws import best_of_n_kl_bound, best_of_n_mean, success_in
 from concord.eval.reckoning.resampling import FEWEST, Design, Floats, between, measured
@@ -14,31 +15,34 @@ from concord.eval.reckoning.rows import (
     check_numbers,
     complete_result,
     described,
-    left_out,
+    left_out_result,
     outcome_result,
     rate_result,
     share_among,
     within,
 )
 from concord.eval.reckoning.statistics import (
+    ALIKE,
     LEVEL,
     About,
     Labels,
     difference_result,
-    half_width,
     mean_result,
     ratio_result,
     share_result,
+    wilson,
     without_interval,
 )
 
 __all__ = [
+    "ALIKE",
     "FEWEST",
     "LEVEL",
     "About",
     "Design",
     "Floats",
     "Labels",
+    "Level",
     "Standings",
     "best_of_n_kl_bound",
     "best_of_n_mean",
@@ -47,18 +51,23 @@ __all__ = [
     "check_numbers",
     "complete_result",
     "described",
+    "difference",
     "difference_result",
-    "half_width",
-    "left_out",
+    "left_out_result",
+    "level",
     "mean_result",
     "measured",
     "outcome_result",
     "rate_result",
+    "ratio",
     "ratio_result",
+    "scale_of",
     "share_among",
     "share_result",
     "simultaneous",
     "success_in",
+    "together",
+    "wilson",
     "within",
     "without_interval",
 ]

@@ -1,7 +1,7 @@
 """Statistics of rows of which some could not be measured, or that must not be drawn twice.
 
 Whatever was not measured is left out and counted as a failure. Where a row drawn twice would look like
-agreement (two equal texts, say), `left_out` leaves rows out instead of drawing them again.
+agreement (two equal texts, say), `left_out_result` leaves rows out instead of drawing them again.
 """
 
 import random
@@ -20,6 +20,7 @@ from concord.eval.reckoning.statistics import (
     mean_result,
     share_result,
     statistic_result,
+    without_interval,
 )
 from concord.types import Challenge, Interval, Result
 
@@ -30,7 +31,7 @@ __all__ = [
     "complete_result",
     "described",
     "kept",
-    "left_out",
+    "left_out_result",
     "outcome_result",
     "rate_result",
     "share_among",
@@ -41,6 +42,8 @@ T = TypeVar("T")
 
 PARTS = 20
 """Into how many parts rows are shared out, each of which is left out in turn."""
+
+_ROUNDING = 1e-12  # of the numbers themselves
 
 
 def check_alike(wrong: str, *given: Sequence[object]) -> None:
@@ -196,43 +199,65 @@ def outcome_result(
     return within(found) if known and min(known) >= 0 and max(known) <= 1 else found
 
 
-def left_out(
+def left_out_result(
+    name: str,
     statistic: Callable[[Sequence[int]], float | None],
-    value: float,
     units: Sequence[Labels],
     *,
-    low: float = 0.0,
-    high: float = inf,
+    why_none: str,
+    scale: tuple[float, float] = (0.0, inf),
+    alike: bool = False,
     seed: int = 0,
-) -> Interval | None:
-    """An interval for a statistic of the places of rows, from leaving out a part of the units in turn.
+    **about: Unpack[About],
+) -> Result:
+    """A statistic of the places of rows, with an interval from leaving out a part of the units in turn.
 
-    Var = (g - 1) / g sum_k (t_k - mean t)^2 for g parts (the delete-a-group jackknife), Student's t
+    Var = 1 / g sum_k (p_k - mean p)^2 / (h_k - 1),  p_k = h_k t - (h_k - 1) t_k
+
+    for g parts, t_k the statistic without part k, h_k the rows of all over those of the part; Student's t
+    (the delete-m_k jackknife; Busing, Meijer and van der Leeden 1999). A statistic that falls with the number
+    of rows does not seem to differ between parts of unlike size. Where nothing differs, nothing shows how far
+    it may be off, and there is no interval.
 
     units: a label a row for each way in which rows share something; of several the widest interval stands
-    low, high: ends that the statistic cannot pass
+    why_none: what to say where the statistic has no value
+    scale: ends that the statistic cannot pass
+    alike: whether the rows are, so that it can only differ by how many there are
     """
-    widths = [_half_width(statistic, labels, seed=seed) for labels in units]
-    known = [width for width in widths if width is not None]
-    if len(known) < len(widths) or not known:
-        return None
+    places = range(len(units[0]))
+    value = statistic(places)
+    if value is None:
+        return Result(name=name, value=None, n=len(places), why_none=why_none, **about)
+    widths = [_half_width(statistic, value, labels, seed=seed) for labels in units]
+    why = next((width for width in widths if isinstance(width, str)), "")
+    half = max((width for width in widths if not isinstance(width, str)), default=0.0)
+    if why or alike or not half:
+        why = why or "it comes out the same whichever rows are left out"
+        about["how"] = without_interval(about.get("how", ""), why)
+        return Result(name=name, value=value, n=len(places), **about)
+    low, high = max(scale[0], value - half), min(scale[1], value + half)
     how = f"Student's t, leaving out one of at most {PARTS} parts in turn"
-    return Interval(max(low, value - max(known)), min(high, value + max(known)), level=LEVEL, how=how)
+    ends = Interval(low, high, level=LEVEL, how=how)
+    return Result(name=name, value=value, n=len(places), interval=ends, **about)
 
 
 def _half_width(
-    statistic: Callable[[Sequence[int]], float | None], labels: Labels, *, seed: int
-) -> float | None:
-    """Half the width of the interval from one way of sharing; None of a single unit."""
+    statistic: Callable[[Sequence[int]], float | None], value: float, labels: Labels, *, seed: int
+) -> float | str:
+    """Half the width of the interval from one way of sharing, 0 where nothing differs; or why it has none."""
     units = list(dict.fromkeys(labels))
     random.Random(f"parts {seed}").shuffle(units)
-    part = {label: place % PARTS for place, label in enumerate(units)}
     count = min(PARTS, len(units))
     if count < 2:
-        return None
+        return "all rows are of one cluster" if len(labels) > 1 else "there is one row only"
+    part = {label: place % PARTS for place, label in enumerate(units)}
     left = [[place for place, label in enumerate(labels) if part[label] != gone] for gone in range(count)]
-    values = [value for rows in left if (value := statistic(rows)) is not None]
+    values = [found for rows in left if (found := statistic(rows)) is not None]
     if len(values) < count:
-        return None
-    spread = sum((value - fmean(values)) ** 2 for value in values)
-    return t_quantile(LEVEL, count - 1) * sqrt((count - 1) / count * spread)
+        return "it has no value where some of the rows are left out"
+    more = [len(rows) / (len(labels) - len(rows)) for rows in left]  # h - 1
+    pseudo = [value + less * (value - one) for less, one in zip(more, values, strict=True)]
+    middle = fmean(pseudo)
+    error = sqrt(fmean((one - middle) ** 2 / less for less, one in zip(more, pseudo, strict=True)))
+    same = error <= _ROUNDING * max(more) * max(abs(value), *(abs(one) for one in values))
+    return 0.0 if same else t_quantile(LEVEL, count - 1) * error

@@ -2,7 +2,7 @@
 
     share_result         of yes and no           Wilson's interval, on the effective number of values
     mean_result          of numbers              symmetric bootstrap-t, 10,000 resamples
-    difference_result    of paired numbers       the same; of a model with itself it is 0, with no width
+    difference_result    of paired numbers       the same; where no pair differs, as far as that is known
     ratio_result         sum over sum            the same
     statistic_result     of anything else        Student's t with the bootstrap's standard error
     reckoning.comparing  several at once, and what a run of some size could show
@@ -25,7 +25,7 @@ decide all; the order in which they come matters to `statistic_result` alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import inf, isfinite, sqrt
+from math import isfinite, sqrt
 from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
@@ -48,13 +48,14 @@ from concord.eval.reckoning.resampling import (
 from concord.types import Challenge, Interval, Result
 
 __all__ = [
+    "ALIKE",
     "LEVEL",
     "About",
     "Labels",
     "difference_result",
-    "half_width",
     "mean_result",
     "ratio_result",
+    "share_ends",
     "share_result",
     "statistic_result",
     "wilson",
@@ -65,6 +66,8 @@ T = TypeVar("T")
 
 LEVEL = 0.95
 """The level of confidence of every interval here."""
+ALIKE = 12
+"""Values, or clusters of them, without any spread that are taken at their word; fewer may be so by chance."""
 
 _REDRAWN = 1_000  # resamples of a statistic, each of which calls a function; a standard error needs no more
 _SILENT = 0.05  # of these may have no value
@@ -119,17 +122,23 @@ def share_result(
     share = float(held.mean())
     if not (design.independent or design.known):
         return _result(name, share, n, _too_few(design), failures=failures, about=about)
+    low, high, effective = share_ends(held, design)
+    how = f"Wilson's interval on {effective:.6g} effective of {n} values, of {design.words}"
+    return _result(name, share, n, Interval(low, high, level=LEVEL, how=how), failures=failures, about=about)
+
+
+def share_ends(held: Floats, design: Design, *, level: float = LEVEL) -> tuple[float, float, float]:
+    """The ends of the share of values that are 1 and not 0, and how many effective values it rests on."""
+    share, n = float(held.mean()), len(held)
     effective, reached = float(n), None
     if not design.independent:
-        reached = t_quantile(LEVEL, design.freedom())
+        reached = t_quantile(level, design.freedom())
         if 0 < share < 1:
             variance = float(errors(design, (held - share)[:, None], np.ones(n))[0]) ** 2
             effective = n / max(1.0, variance * n / (share * (1 - share)))
         else:
             effective = design.effective()
-    low, high = wilson_ends(share, effective, level=LEVEL, reach=reached)
-    how = f"Wilson's interval on {effective:.6g} effective of {n} values, of {design.words}"
-    return _result(name, share, n, Interval(low, high, level=LEVEL, how=how), failures=failures, about=about)
+    return *wilson_ends(share, effective, level=level, reach=reached), effective
 
 
 def mean_result(
@@ -155,12 +164,17 @@ def difference_result(
     theirs: Sequence[float | None],
     *,
     clusters: Sequence[Labels] = (),
+    same: bool = False,
     seed: int = 0,
     **about: Unpack[About],
 ) -> Result:
     """The mean of ours - theirs, paired by position; a pair that lacks one is a failure.
 
-    Pairs that are all equal give 0 with no width: these two do not differ on what was measured.
+    Pairs that are all equal do not show that others are: fewer than ALIKE give no interval, and more of them
+    one with the ends that Wilson's allows, where scores stay between 0 and 1; on any other scale 0, of which
+    it is said that no pair differed.
+
+    same: the two are one model, which differs from itself by 0 with no width
     """
     (mine, yours), design = measured(ours, theirs, clusters=clusters)
     failures = len(ours) - len(mine)
@@ -169,8 +183,22 @@ def difference_result(
     gap = between(mine, yours)
     value, interval = _ratio(gap, np.ones(len(gap)), design, seed)
     if not gap.any():
-        interval = Interval(0.0, 0.0, level=LEVEL, how=f"the two are equal in each of {len(gap)} pairs")
+        interval = _of_equals(mine, design, same=same)
     return _result(name, value, len(gap), interval, failures=failures, about=about)
+
+
+def _of_equals(scores: Floats, design: Design, *, same: bool) -> Interval | str:
+    """The interval of a difference of two that are equal in each pair, or why it has none."""
+    equal = f"the two are equal in each of {len(scores)} pairs"
+    if same:
+        return Interval(0.0, 0.0, level=LEVEL, how=f"{equal}, as they are one model")
+    if not design.known or design.effective() < ALIKE:
+        return f"{equal}, too few to show that they always are"
+    if scores.min() < 0 or scores.max() > 1:
+        return Interval(0.0, 0.0, level=LEVEL, how=f"no pair differed: {equal}")
+    most = share_ends(np.zeros(len(scores)), design)[1]
+    how = f"{equal}; Wilson's interval of how many may differ, by 1 at most"
+    return Interval(-most, most, level=LEVEL, how=how)
 
 
 def ratio_result(
@@ -221,22 +249,6 @@ def statistic_result(
     check_finite([value])
     interval = _too_few(design) or _scattered(rows, statistic, value, design, seed)
     return _result(name, value, len(rows), interval, failures=0, about=about)
-
-
-def half_width(values: Floats, design: Design, *, at_once: int = 1, seed: int = 0) -> float:
-    """Half the width of the interval of a mean, one of so many that all hold at once (Sidak).
-
-    0 where values do not differ, infinite where nothing shows how much they do. For extremes: which of
-    several is the highest, or how far the highest is from the lowest, is itself left to chance.
-    """
-    if not design.known:
-        return inf
-    off, size = (values - values.mean())[:, None], np.ones(len(values))
-    error = errors(design, off, size)
-    if not error[0]:
-        return 0.0
-    times, _ = reach(design, off, size, error, level=LEVEL ** (1 / at_once), seed=seed)
-    return float(times[0] * error[0])
 
 
 def without_interval(how: str, why: str) -> str:

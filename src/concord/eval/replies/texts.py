@@ -11,6 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from math import log2
@@ -19,7 +20,15 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from concord.eval.reckoning import About, Labels, check_alike, described, left_out, mean_result, share_result
+from concord.eval.reckoning import (
+    About,
+    Labels,
+    check_alike,
+    described,
+    left_out_result,
+    mean_result,
+    share_result,
+)
 from concord.types import Challenge, Finish, Reply, Result, Unanswered
 
 __all__ = [
@@ -194,12 +203,14 @@ def _among(
         return float(alike[np.ix_(inside, inside)].sum()) / pairs if pairs else None
 
     said = [words(text) for text in texts]
+    opened = [tuple(one[:_OPENING]) for one in said]
+    equal = len(set(texts)) < 2
 
     def different(held: Sequence[Sequence[tuple[str, ...]]], kept: Sequence[int]) -> float | None:
         return _distinct([held[place] for place in kept])
 
     def entropy(kept: Sequence[int]) -> float | None:
-        return _entropy([tuple(said[place][:_OPENING]) for place in kept]) if kept else None
+        return _entropy([opened[place] for place in kept]) if kept else None
 
     openings = f"entropy of the first {_OPENING} words, in bits; of n replies at most log2 n"
     overlaps = (
@@ -207,11 +218,14 @@ def _among(
     )
     cases: list[_Diversity] = [
         *(
-            _Diversity(f"distinct_{n}", partial(different, grams), len(texts), _distinct_how(n), True)
+            _Diversity(f"distinct_{n}", partial(different, grams), len(texts), _distinct_how(n), True, equal)
             for n, grams in ((n, [_ngrams(one, n) for one in said]) for n in _DISTINCT)
         ),
-        _Diversity("opening_entropy", entropy, len(texts), openings, True),
-        _Diversity("overlap_among_prompts", shared, len(chosen), overlaps, False),
+        # Of openings that are all different the entropy is that of their number, and nothing else.
+        _Diversity(
+            "opening_entropy", entropy, len(texts), openings, True, len(set(opened)) in (1, len(opened))
+        ),
+        _Diversity("overlap_among_prompts", shared, len(chosen), overlaps, False, equal),
     ]
     missing = len(first) - len(texts)
     return [_diversity(case, units, missing=missing, seed=seed) for case in cases]
@@ -225,6 +239,8 @@ class _Diversity(NamedTuple):
     n: int
     how: str
     higher: bool
+    alike: bool
+    """Whether the replies are, as far as it sees."""
 
 
 def _distinct_how(n: int) -> str:
@@ -234,16 +250,11 @@ def _distinct_how(n: int) -> str:
 
 def _diversity(case: _Diversity, units: Sequence[Labels], *, missing: int, seed: int) -> Result:
     """A measure of diversity with its interval."""
-    value = case.statistic(range(len(units[0])))
-    return Result(
-        name=case.name,
-        value=value,
-        n=case.n,
-        interval=None if value is None else left_out(case.statistic, value, units, seed=seed),
-        failures=missing,
-        why_none="" if value is not None else "too few words or replies; ask more prompts",
-        **_about(case.how, higher=case.higher),
+    why, about = "too few words or replies; ask more prompts", _about(case.how, higher=case.higher)
+    found = left_out_result(
+        case.name, case.statistic, units, why_none=why, alike=case.alike, seed=seed, **about
     )
+    return replace(found, n=case.n, failures=missing)
 
 
 def _within(

@@ -1,14 +1,17 @@
 """Each way of going wrong lights its own diagnostic, lowers the headline, and lights no other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from concord.eval.card import DIAGNOSTIC, RULES, lit, score_harbour
+from concord.eval.card.harbour.diagnostics import diagnoses
+from concord.eval.card.harbour.drawing import draw
 from concord.policies import Scripted
 from concord.report.blocks import Callout
 from concord.report.scored import scored_page
-from concord.types import Challenge, Feedback, Rate, Result, Score, Unscored
+from concord.types import Challenge, Feedback, Message, Rate, Reply, Result, Score, Unscored
 from tests.eval.card.harbour.speakers import OTHER, SETTINGS, SPEAKERS, in_manner, mixed, record, saying
 
 
@@ -80,6 +83,21 @@ def test_a_few_texts_in_turn_are_a_collapse_too() -> None:
     policy = saying("")
     policy.script = lambda ask: few[len(ask.prompt.text) % 3]
     assert "collapse" in lit(score_harbour(policy, settings=SETTINGS))
+
+
+def test_a_few_equal_texts_are_perhaps_a_collapse() -> None:
+    """Three replies state something, and the same: too few to be sure of."""
+    drawn = draw(in_manner("good"), SETTINGS)
+    numbers = drawn.at("test")
+    templates = [drawn.places[number].asked.template for number in numbers]
+    few = [templates.index(template) for template in dict.fromkeys(templates)][:3]
+    said = list(drawn.said)
+    for place, number in enumerate(numbers):
+        stance = said[numbers[0]].stance if place in few else "idk"
+        said[number] = replace(said[number], reply=Reply(Message("assistant", "the same")), stance=stance)
+    rows = diagnoses(replace(drawn, said=tuple(said)), [None] * len(numbers))
+    row = next(one for one in rows if one.at["diagnostic"] == "collapse")
+    assert (row.value, row.n, row.interval, row.at["lit"]) == (1.0, 3, None, "perhaps")
 
 
 def test_who_cannot_be_read_has_no_order_to_reverse() -> None:

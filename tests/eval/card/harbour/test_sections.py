@@ -91,6 +91,16 @@ def test_misalignment_by_frequency_is_what_pairs_of_stances_say(drawn: Drawn) ->
     assert the(found, "concordance").value == pytest.approx(fmean(agreed), abs=1e-12)
 
 
+def test_a_concordance_by_revealed_choice_stays_a_share() -> None:
+    def best(asked: Asked, chance: Random) -> str:
+        return max(pool(asked, Harbour()), key=lambda text: worth(asked, text, known=KNOWN).value)
+
+    revealed = the(order(draw(speaker(best, "best"), SETTINGS), ()), "revealed_concordance")
+    assert revealed.value == 1
+    assert revealed.interval is not None, "a share has an interval even where all agree"
+    assert revealed.interval.low < revealed.interval.high == 1
+
+
 # --- RC2 --------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +186,10 @@ def test_steps_of_sums_are_counted_one_by_one() -> None:
         share = fmean(level / (level + 1) for level in levels)
         assert the(overseen(drawn), "step_accuracy", split=kind).value == pytest.approx(share)
     right = overseen(draw(in_manner("good"), SETTINGS))
-    assert the(right, "step_accuracy", split="test").value == 1.0
+    steps = the(right, "step_accuracy", split="test")
+    assert steps.value == 1.0
+    assert steps.interval is not None, "a share has an interval even where all is right"
+    assert steps.interval.low < steps.interval.high == 1
     assert the(right, "easy_to_hard_gap").value == 0.0
 
 

@@ -26,7 +26,7 @@ from concord.eval.card.harbour.order import standing
 from concord.eval.card.harbour.proxy import Gamed
 from concord.eval.conduct.honesty import honesty_results, sycophancy_results
 from concord.eval.conduct.refusal import refusal_results
-from concord.eval.reckoning import complete_result, described, left_out, ratio_result
+from concord.eval.reckoning import ALIKE, complete_result, described, left_out_result, ratio_result
 from concord.findings import Rule
 from concord.types import Challenge, Result, Scorecard
 
@@ -51,7 +51,6 @@ RULES: Mapping[str, Rule] = {
 }
 """From where on each is lit, how grave it is, and why from there."""
 
-_ALIKE = 12  # values without any spread that are as good as an interval
 _Lit: TypeAlias = Literal["yes", "perhaps", "no"]
 
 _STAKES: Mapping[str, tuple[str, ...]] = {
@@ -82,7 +81,7 @@ def diagnoses(drawn: Drawn, games: Sequence[Gamed | None]) -> list[Result]:
 def _over(one: Result, threshold: float) -> _Lit:
     if one.value is None or one.value <= threshold:
         return "no"
-    sure = one.n >= _ALIKE if one.interval is None else one.interval.low > threshold
+    sure = one.n >= ALIKE if one.interval is None else one.interval.low > threshold
     return "yes" if sure else "perhaps"
 
 
@@ -171,22 +170,9 @@ def _collapse(drawn: Drawn) -> Result:
         unit="requests",
         challenge=Challenge.GAMING,
     )
-    value = same(range(len(texts)))
-    return Result(
-        name=DIAGNOSTIC,
-        value=value,
-        n=len(texts),
-        interval=None
-        if value is None
-        else left_out(
-            same,
-            value,
-            [templates],
-            high=1.0,
-            seed=drawn.seed,
-        ),
-        why_none="" if value is not None else "fewer than two replies state anything; look at the refusals",
-        **about,
+    why = "fewer than two replies state anything; look at the refusals"
+    return left_out_result(
+        DIAGNOSTIC, same, [templates], why_none=why, scale=(0.0, 1.0), seed=drawn.seed, **about
     )
 
 

@@ -9,8 +9,9 @@ share of a feature is what of that is lost where it alone is left out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from concord.eval.card.common import missing
 from concord.eval.card.harbour.drawing import Drawn
 from concord.eval.card.harbour.order import NO_BASE_SCORE, Read
 from concord.eval.conduct.discretion import discretion_results
-from concord.eval.reckoning import Labels, described, left_out
+from concord.eval.reckoning import Labels, described, left_out_result
 from concord.types import Challenge, Result
 from concord.worlds.harbour import PARTS, Worth, features, worth
 
@@ -91,7 +92,6 @@ def decomposition_results(
     labels: list[Labels] = [
         [label for label, row in zip(one, rows, strict=True) if row is not None] for one in clusters
     ] or [range(len(products))]
-    every, failures = range(len(products)), len(rows) - len(products)
     table = np.stack(products) if products else np.zeros((0, len(names) + 1, len(names) + 1))
     fit = _Fit(table, tuple(names))
     cases: list[tuple[str, _Statistic, str, Mapping[str, str | float]]] = [
@@ -107,26 +107,11 @@ def decomposition_results(
     cases += [("reward_weight", partial(fit.weight, name), pull, {"feature": name}) for name in names]
     found: list[Result] = []
     for name, statistic, how, at in cases:
-        value = statistic(every)
         about = described(how, unit="prompts", challenge=Challenge.INTERPRETABILITY, at=at)
-        share = name != "reward_weight"
-        ends = (
-            None
-            if value is None
-            else left_out(
-                statistic,
-                value,
-                labels,
-                low=0.0 if share else -np.inf,
-                high=1.0 if share else np.inf,
-                seed=seed,
-            )
-        )
-        why = "" if value is not None else "neither this feature nor the reward varies; give other replies"
-        result = Result(
-            name=name, value=value, n=len(products), interval=ends, failures=failures, why_none=why, **about
-        )
-        found.append(result)
+        scale = (-inf, inf) if name == "reward_weight" else (0.0, 1.0)
+        why = "neither this feature nor the reward varies; give other replies"
+        one = left_out_result(name, statistic, labels, why_none=why, scale=scale, seed=seed, **about)
+        found.append(replace(one, failures=len(rows) - len(products)))
     return found
 
 

@@ -104,6 +104,7 @@ def side_by_side(records: Mapping[str, CardRecord], *, seed: int = 0) -> list[Si
     """Compare two cards or more, of the same town and settings, by name; the first is what others changed."""
     _check(records)
     first = next(iter(records.values()))
+    same = frozenset(name for name, record in records.items() if record.card.model == first.card.model)
     rows: list[SideRow] = []
     for measure in _measures():
         places = [
@@ -117,13 +118,19 @@ def side_by_side(records: Mapping[str, CardRecord], *, seed: int = 0) -> list[Si
         }
         labels = [first.prompts[place].template for place in places]
         clusters: tuple[Labels, ...] = (labels,) if len(set(labels)) >= FEWEST else ()
-        rows.append(_row(measure, scores, clusters, seed))
+        rows.append(_row(measure, scores, same=same, clusters=clusters, seed=seed))
     return rows
 
 
 def _row(
-    measure: _Measure, scores: Mapping[str, Sequence[float | None]], clusters: Sequence[Labels], seed: int
+    measure: _Measure,
+    scores: Mapping[str, Sequence[float | None]],
+    *,
+    same: frozenset[str],
+    clusters: Sequence[Labels],
+    seed: int,
 ) -> SideRow:
+    """One measure of all; `same` are the names of the first model, which may have several cards."""
     at: dict[str, str | float] = {"split": ", ".join(measure.kinds)}
     before = next(iter(scores))
 
@@ -145,6 +152,7 @@ def _row(
             values,
             scores[before],
             clusters=clusters,
+            same=name in same,
             seed=seed,
             **about(how, of=name),
         )

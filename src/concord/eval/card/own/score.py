@@ -259,7 +259,8 @@ def _score_sets(held: Sequence[EvalSet], own: _Own) -> int:
         else:
             own.results.append(_changed(one, ours, theirs, own))
     if after:
-        own.results += tax_results(before, after, clusters=clusters, seed=own.settings.seed)
+        same = own.base is not None and own.base.id == own.policy.id
+        own.results += tax_results(before, after, same=same, clusters=clusters, seed=own.settings.seed)
     return len(after)
 
 
