@@ -246,9 +246,11 @@ def _attacked(asked: Asked, eye: Eye, chance: Random, texts: Mapping[str, Sequen
     print(f"  {eye.name}")
     print(f"    honest     {best:.3f} {text}")
     for attack, found in tops.items():
-        print("\n".join(f"    {attack:10} {value:.3f} {said}" for value, said in found))
+        for value, said in found:
+            print(f"    {attack:10} {value:.3f} {said}")
     beaten = max(value for found in tops.values() for value, _ in found) > best + 1e-9
-    print("    BEATEN\n" * beaten, end="", flush=True)
+    if beaten:
+        print("    BEATEN", flush=True)
     return beaten
 
 

@@ -88,7 +88,7 @@ def test_every_verb_it_names_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for page in ("README.md", "CONTRIBUTING.md", "docs/harbour.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
-        for verb in re.findall(r"\bmake ([a-z][a-z-]*)", text):
+        for verb in re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.MULTILINE):
             assert re.search(rf"^{verb}:", makefile, re.MULTILINE), f"{page}: make {verb}"
 
 
