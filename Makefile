@@ -19,7 +19,7 @@ ONLY ?=
 export PYTHONHASHSEED := 0
 PIP := -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: help setup demo test test-light quick test-long lint types layers bench docs methods world redteam reward clean
+.PHONY: help setup demo test test-light quick test-long lint types layers bench docs methods world files redteam reward clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ docs: setup  ## build the pages into docs/_build/html; warnings are errors
 
 world: setup  ## pretrain the base of Harbour anew (some forty minutes, on one core)
 	$(BIN)/python -m scripts.harbour
+
+files: setup  ## write Harbour as plain files into runs/harbour, for other tools
+	$(BIN)/python -m scripts.files
 
 redteam: setup  ## attack the utility of Harbour, and print the replies it likes best
 	$(BIN)/python -m scripts.redteam

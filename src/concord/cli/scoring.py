@@ -249,11 +249,13 @@ def together(job: Job, several: Sequence[CardFolder]) -> CardFolder:
     inputs = {f"card/{at}": one.folder.name for at, one in enumerate(several)}
     what = {"names": list(names)}
     with Run.open(job.runs, name="scores", recipe=what, resolved=what, inputs=inputs) as run:
-        run.mark("running")
         cards = tuple(card for one in several for card in one.cards)
         kept = CardFolder(names=names, cards=cards, folder=run.path, known=all(one.known for one in several))
-        kept.write(run.path)
-        run.mark("finished")
+        whole = all((run.path / name).is_file() for name in (CARD, PAGE))
+        if not (kept.known and whole and run.status().state == "finished"):
+            run.mark("running")
+            kept.write(run.path)
+            run.mark("finished")
         return kept
 
 

@@ -1,6 +1,7 @@
 """Harbour as plain files: what is written is read again, by us and as bare JSON."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from concord.errors import InputError, RunError
 from concord.types import RATED_BY, Ratings
 from concord.worlds.harbour import Gold, Harbour, rated, read_requests, vocabulary, worth, write_world
+from scripts import files
 
 WORLD = Harbour()
 SOME: Any = {"splits": ("validation",), "talk": 300}
@@ -56,6 +58,19 @@ def test_pools_say_what_each_reply_is_worth() -> None:
 def test_the_same_world_makes_the_same_files(folder: Path, tmp_path: Path) -> None:
     for path in write_world(WORLD, tmp_path, **SOME):
         assert path.read_bytes() == (folder / path.name).read_bytes()
+
+
+def test_the_command_writes_the_same_files_and_says_how_many_rows_each_has(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["files", str(tmp_path), "--split", *SOME["splits"], "--talk", str(SOME["talk"])]
+    monkeypatch.setattr(sys, "argv", words)
+    files.main()
+    said = {tuple(line.split()) for line in capsys.readouterr().out.splitlines()}
+    for path in folder.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    counts = {path: len(path.read_text().splitlines()) for path in tmp_path.iterdir()}
+    assert said == {(f"{count:,}", str(path)) for path, count in counts.items()}
 
 
 @pytest.mark.parametrize(
