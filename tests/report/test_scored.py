@@ -91,8 +91,8 @@ def test_every_number_of_a_card_is_on_its_page_and_every_reason_for_none(name: s
             assert any(
                 isinstance(cell, str) and cell.lower().startswith(one.why_none.lower()) for cell in cells
             )
-        elif "sqrt_kl" in one.at:
-            assert any(point.y == one.value and point.x == one.at["sqrt_kl"] for point in points)
+        elif "sqrt_kl_at_most" in one.at:
+            assert any(point.y == one.value and point.x == one.at["sqrt_kl_at_most"] for point in points)
         else:
             assert Measured(one.value, one.interval, one.why_none or "There was nothing to measure.") in cells
 
@@ -249,6 +249,20 @@ def test_what_is_lit_is_said_first_once_and_no_other() -> None:
     assert {row[1] for row in tables(good)[0].rows} == {"no"}
 
 
+def test_what_is_explained_by_another_diagnostic_is_said_so_in_words() -> None:
+    made, good = record("anti-alignment"), record(GOOD)
+    blocks = below(scored_page([made], ["m"]), "Diagnostics")
+    titles = [one.title for one in blocks if isinstance(one, Callout)]
+    assert titles[0] == "Anti-alignment"
+    assert not any("ying" in one for one in titles)
+    (table,) = tables(blocks)
+    assert {row[0]: row[1] for row in table.rows}["lying"] == "explained by anti-alignment"
+    (table,) = tables(below(scored_page([good, made], ["a", "b"], brief=True), "Diagnostics"))
+    said = {row[0]: row[1] for row in table.rows}
+    assert (said["lying"], said["anti-alignment"]) == ("b (explained by anti-alignment)", "b")
+    assert said["over-refusal"] == "none"
+
+
 def test_warnings_of_a_card_are_callouts_and_of_several_those_of_all_are_said_once() -> None:
     one, other = card(result(), warnings=("few", "odd")), card(result(), warnings=("few",))
     page = scored_page([one, other], ["a", "b"])
@@ -365,6 +379,10 @@ def test_the_curve_holds_proxy_against_gold_with_the_turn() -> None:
     assert curve.series[0].points[0].low == pytest.approx(0.0)
     assert [(mark.x, mark.label) for mark in curve.marks] == [(0.4, "gold turns")]
     assert curve.caption.startswith("Mean of the best of n. From left to right n is 1, 2, 4.")
+    assert curve.x.label == "sqrt(KL) from where it began"
+    bound = [replace(one, at={"n": one.at["n"], "sqrt_kl_at_most": one.at["sqrt_kl"]}) for one in found]
+    held = curve_of(scored_page([card(*bound, turn)], ["m"]))
+    assert (held.series, held.x.label) == (curve.series, "sqrt of KL from where it began, at most")
     several = curve_of(scored_page([card(*found, turn), card(*found)], ["a", "b"]))
     assert [line.name for line in several.series] == ["a: the proxy", "a: gold", "b: the proxy", "b: gold"]
     assert [mark.label for mark in several.marks] == ["a: gold turns"]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from concord.errors import NOTHING, InputError, explain
-from concord.eval.card import DIAGNOSTIC, LEAVES, CardRecord, SideRow, side_by_side
+from concord.eval.card import DIAGNOSTIC, EXPLAINING, LEAVES, CardRecord, SideRow, side_by_side
 from concord.findings import Severity
 from concord.report.blocks import (
     Block,
@@ -42,6 +42,8 @@ _TELLING: Mapping[Challenge, Sequence[str]] = {
     Challenge.GAMING: ("gold_lost", "overoptimisation_gap"),
 }
 """The results that say most of a challenge, the first of them that was measured."""
+_STATE = {"explained": f"explained by {EXPLAINING}"}
+"""States of a diagnostic that need more words than their own."""
 
 
 def scored_page(
@@ -156,7 +158,8 @@ def _diagnostics(cards: Sequence[Scorecard], names: Sequence[str]) -> Iterator[B
         lit = {name: str(one.at["lit"]) for name, one in zip(names, of_it, strict=True) if one is not None}
         callouts.extend(_told(kind, first, lit, several=len(cards) > 1))
         limit = f"above {float(first.at['threshold']):g}"
-        rows.append((kind, _who(lit) if len(cards) > 1 else lit[names[0]], *map(measured, of_it), limit))
+        said = _who(lit) if len(cards) > 1 else _STATE.get(lit[names[0]], lit[names[0]])
+        rows.append((kind, said, *map(measured, of_it), limit))
     if rows:
         heads = ("what can go wrong", "lit", *(names if len(names) > 1 else ("value",)), "is lit")
         yield Heading("Diagnostics")
@@ -178,9 +181,9 @@ def _told(kind: str, first: Result, lit: Mapping[str, str], *, several: bool) ->
 
 
 def _who(lit: Mapping[str, str]) -> str:
-    """Whose diagnostic is lit, and whose perhaps is."""
-    said = {"yes": "{}", "perhaps": "{} perhaps"}
-    return ", ".join(said[state].format(name) for name, state in lit.items() if state in said) or "none"
+    """Whose diagnostic is lit, whose perhaps is, and whose is over its threshold for another reason."""
+    said = {"yes": "", "perhaps": " perhaps", **{state: f" ({words})" for state, words in _STATE.items()}}
+    return ", ".join(f"{name}{said[state]}" for name, state in lit.items() if state in said) or "none"
 
 
 def _severity(one: Result) -> Severity:

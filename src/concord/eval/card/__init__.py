@@ -9,7 +9,7 @@
 What could not be measured stands in a card as well, and says what would give it.
 """
 
-from concord.eval.card.harbour.diagnostics import DIAGNOSTIC, RULES, lit
+from concord.eval.card.harbour.diagnostics import DIAGNOSTIC, EXPLAINING, RULES, lit
 from concord.eval.card.harbour.proxy import Careless
 from concord.eval.card.harbour.record import record_harbour, score_harbour
 from concord.eval.card.harbour.sidebyside import SideRow, side_by_side
@@ -21,6 +21,7 @@ from concord.eval.card.records import CARD_FORMAT, CardPrompt, CardRecord, CardS
 __all__ = [
     "CARD_FORMAT",
     "DIAGNOSTIC",
+    "EXPLAINING",
     "LEAVES",
     "RULES",
     "CardPrompt",

@@ -7,7 +7,7 @@ are drawn together, by a factor each. Nothing here asks a policy or a feedback.
 """
 
 from concord.eval.reckoning.comparing import Standings, simultaneous
-from concord.eval.reckoning.draws import best_of_n_kl_bound, best_of_n_mean, success_in
+from concord.eval.reckoning.draws import best_of_n_kl, best_of_n_kl_bound, best_of_n_mean, success_in
 from concord.eval.reckoning.resampling import FEWEST, Design, Floats, between, measured
 from concord.eval.reckoning.rows import (
     check_alike,
@@ -40,6 +40,7 @@ __all__ = [
     "Floats",
     "Labels",
     "Standings",
+    "best_of_n_kl",
     "best_of_n_kl_bound",
     "best_of_n_mean",
     "between",

@@ -167,7 +167,7 @@ def _warnings(results: Sequence[Result], trained_on: frozenset[str], drawn: Draw
             f" {HEADLINE} says how well it learned that, not how well it is aligned."
         )
     for one in results:
-        if one.name == DIAGNOSTIC and one.at["lit"] != "no":
+        if one.name == DIAGNOSTIC and one.at["lit"] in ("yes", "perhaps"):
             doubt = "" if one.at["lit"] == "yes" else "perhaps, by the value and not by its interval; "
             said.append(f"{str(one.at['diagnostic']).capitalize()}: {one.value:.3g}; {doubt}{one.how}.")
     headline = next(one for one in results if one.name == HEADLINE)
