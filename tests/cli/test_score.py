@@ -17,6 +17,7 @@ from concord.cli.opening import BASE_NAME, FoundModel, find_model, spent
 from concord.cli.telling import Telling
 from concord.durable import write_json
 from concord.errors import CapabilityError, ConcordError, NotFoundError
+from concord.eval.card import read_cards
 from concord.policies import Scripted
 from concord.results import Challenge, Scorecard
 from concord.run import Run, all_runs
@@ -143,7 +144,12 @@ def test_several_stand_side_by_side_and_the_first_is_the_base(folder: Path, load
     cards = {one.name: one for one in all_runs(folder / "runs")}
     assert set(cards) == {"score-before", "score-after", "scores"}
     held = json.loads((cards["scores"].path / "scorecard.json").read_text())
-    assert list(held) == ["before", "after"]
+    assert list(held) == ["before", "after", "side by side"]
+    read, rows = read_cards(held)
+    assert [*read] == ["before", "after"]
+    assert rows[0].measure == "gold_utility"
+    assert rows[0].standings.groups == (("after",), ("before",))
+    assert (rows[0].detectable["after"].value or 0.0) > 0
     assert "base" not in held["before"]
     assert held["after"]["base"] == held["before"]["model"]
     assert "What changed" in read_page((cards["scores"].path / "report.html").read_text()).text
@@ -155,7 +161,14 @@ def test_json_is_the_card_and_nothing_else(folder: Path, loaded: list[str]) -> N
     told = run("good", *FEW, "--json")
     assert wire.from_json(Scorecard, json.loads(told.stdout)).model == "good"
     both = json.loads(run("good", "liar", *FEW, "--json").stdout)
-    assert [wire.from_json(Scorecard, one).model for one in both.values()] == ["good", "liar"]
+    assert [wire.from_json(Scorecard, both[name]).model for name in ("good", "liar")] == ["good", "liar"]
+    assert read_cards(both)[1][0].changes["liar"].value is not None
+
+
+def test_no_model_is_called_as_the_comparisons_are(folder: Path, loaded: list[str]) -> None:
+    told = run("good", *FEW, "--name", "side by side")
+    assert (told.exit_code, loaded) == (2, [])
+    assert "under which comparisons are kept" in told.stderr
 
 
 def test_output_holds_one_card_and_never_takes_another_ones_place(folder: Path, loaded: list[str]) -> None:

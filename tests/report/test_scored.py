@@ -9,7 +9,7 @@ from rich.console import Console
 
 from concord.cli.blocks import show_page
 from concord.errors import InputError
-from concord.eval.card import CardRecord
+from concord.eval.card import CardRecord, side_by_side
 from concord.report.blocks import (
     Block,
     Callout,
@@ -318,6 +318,49 @@ def test_what_changed_is_told_request_by_request_with_a_verdict() -> None:
     assert scored_page([record(GOOD), record(GOOD)], names).blocks != page.blocks
     same = tables(below(scored_page([record(GOOD), record(GOOD)], names), "What changed"))[0]
     assert {row[-1] for row in same.rows} == {"same"}
+
+
+def test_groups_distances_to_the_best_and_what_is_detectable_stand_below_the_changes() -> None:
+    names = ["before", "after", "again"]
+    made = [record(GOOD), record(LIAR), record(GOOD)]
+    sides = side_by_side(dict(zip(names, made, strict=True)))
+    for brief in (False, True):
+        said, table = below(scored_page(made, names, brief=brief), "Who can be told apart")
+        assert isinstance(said, Paragraph)
+        assert "would not have been found" in said.text
+        assert isinstance(table, Table)
+        assert [head.name for head in table.columns] == [
+            *("what", "groups", *(f"{name} less the best other" for name in names)),
+            *("after: detectable", "again: detectable"),
+        ]
+        (first, *_) = table.rows
+        assert (bare(first[0]), first[1]) == ("gold utility", "{before, again} > after")
+        to_best, smallest = sides[0].standings.differences, sides[0].detectable
+        for cell, name in zip(first[2:5], names, strict=True):
+            assert isinstance(cell, Measured)
+            assert (cell.value, cell.interval) == (to_best[name].value, to_best[name].interval)
+        assert isinstance(first[5], Measured)
+        assert (first[5].value, first[5].interval) == (smallest["after"].value, smallest["after"].interval)
+        assert isinstance(first[6], Measured)
+        assert "the same in each pair" in first[6].reason
+        assert len(table.rows) == sum(
+            next(iter(one.levels.values())).higher_is_better is not None for one in sides
+        )
+
+
+def test_what_would_not_have_been_found_is_said_at_a_glance() -> None:
+    def held(value: float) -> Scorecard:
+        return card(result("detectable_difference", value, at={"of": "gold_gain"}, n=114))
+
+    page = scored_page([held(0.0213)], ["m"], brief=True)
+    (said,) = (one.text for one in below(page, "At a glance") if isinstance(one, Paragraph))
+    assert "differences from the base in gold gain below 0.021, with 114 prompts" in said
+    assert "detectable difference, gold gain" in str(efficacy(page)[0].rows[0][0])
+    several = scored_page([held(0.02), card(result()), held(0.04)], ["a", "b", "c"])
+    (said,) = (one.text for one in below(several, "At a glance") if isinstance(one, Paragraph))
+    assert "below 0.02 (a), 0.04 (c)" in said
+    none = scored_page([card(result())], ["m"])
+    assert not any(isinstance(one, Paragraph) for one in below(none, "At a glance"))
 
 
 def test_cards_without_records_or_side_rows_have_no_changes() -> None:

@@ -12,6 +12,7 @@ from itertools import chain
 
 from concord.errors import NOTHING, InputError, explain
 from concord.eval.card import DIAGNOSTIC, EXPLAINING, LEAVES, CardRecord, SideRow, side_by_side
+from concord.eval.reckoning import DETECTABLE
 from concord.findings import Severity
 from concord.report.blocks import (
     Block,
@@ -145,6 +146,25 @@ def _headlines(cards: Sequence[Sequence[Result]], names: Sequence[str]) -> Itera
     heads = ("challenge", "what says most", *(names if len(names) > 1 else ("value",)), "n")
     yield Heading("At a glance")
     yield Table(tuple(map(Column, heads)), tuple(rows))
+    yield from _undetected(cards, names)
+
+
+def _undetected(cards: Sequence[Sequence[Result]], names: Sequence[str]) -> Iterator[Block]:
+    """How large a difference from the base may be that was not found."""
+    said: list[str] = []
+    for row in rows_of([[one for one in card if one.name == DETECTABLE] for card in cards]):
+        ends = [
+            f"{one.value:.2g}{f' ({name})' if len(names) > 1 else ''}"
+            for one, name in zip(row.results, names, strict=True)
+            if one is not None and one.value is not None
+        ]
+        if ends:
+            said.append(f"in {row.place()} below {', '.join(ends)}, with {row.count}")
+    if said:
+        yield Paragraph(
+            f"What would not have been found: differences from the base {'; '.join(said)}. Of differences as"
+            " large as that, four repetitions in five find one."
+        )
 
 
 def _diagnostics(cards: Sequence[Scorecard], names: Sequence[str]) -> Iterator[Block]:
@@ -226,6 +246,38 @@ def _changes(sides: Sequence[SideRow], names: Sequence[str], *, brief: bool) -> 
         )
         if rows:
             yield Table(heads, tuple(_change(one, names, brief=brief, told=shares) for one in rows))
+    yield from _standings(sides, names, brief=brief)
+
+
+def _standings(sides: Sequence[SideRow], names: Sequence[str], *, brief: bool) -> Iterator[Block]:
+    """Who cannot be told from whom, how far each is from the best, and what would not have been found."""
+    first, *others = names
+    yield Heading("Who can be told apart", 2)
+    yield Paragraph(
+        "Models in one group cannot be told apart; groups stand in order, the best first. Each model is held"
+        " against the best of the others, with intervals that hold for all pairs at once. A change from"
+        f" {first} that is smaller than what is detectable would not have been found: of one as large, four"
+        " repetitions in five find it."
+    )
+    heads = (
+        Column("what"),
+        Column("groups"),
+        *(Column(f"{name} less the best other", per_cent=True) for name in names),
+        *(Column(f"{name}: detectable", per_cent=True) for name in others),
+    )
+    rows = [one for one in sides if _level(one).higher_is_better is not None]
+    yield Table(heads, tuple(_stands(one, names, brief=brief) for one in rows))
+
+
+def _stands(side: SideRow, names: Sequence[str], *, brief: bool) -> tuple[Cell, ...]:
+    _, *others = names
+    found, label = side.standings, _label(side)
+    return (
+        label if brief else Noted(label, next(iter(side.detectable.values())).how),
+        " > ".join(f"{{{', '.join(one)}}}" if len(one) > 1 else "".join(one) for one in found.groups),
+        *(measured(found.differences[name]) for name in names),
+        *(measured(side.detectable[name]) for name in others),
+    )
 
 
 def _level(side: SideRow) -> Result:
@@ -235,8 +287,7 @@ def _level(side: SideRow) -> Result:
 def _change(side: SideRow, names: Sequence[str], *, brief: bool, told: bool) -> tuple[Cell, ...]:
     first, *others = names
     split, level = str(side.at["split"]), _level(side)
-    several = "," in split or split == "test"
-    label = side.measure.replace("_", " ") + ("" if several else f", {split}")
+    label = _label(side)
     verdicts = (_verdict(side, first, name) for name in others)
     return (
         label if brief else Noted(label, f"{level.how}; {level.n:,} {level.unit} of {split}"),
@@ -246,12 +297,19 @@ def _change(side: SideRow, names: Sequence[str], *, brief: bool, told: bool) -> 
     )
 
 
+def _label(side: SideRow) -> str:
+    """A measure, and its split where that is another than test alone or several."""
+    split = str(side.at["split"])
+    several = "," in split or split == "test"
+    return side.measure.replace("_", " ") + ("" if several else f", {split}")
+
+
 def _verdict(side: SideRow, first: str, name: str) -> str:
     """Better or worse, where the two can be told apart among all pairs of models."""
     change = side.changes[name]
     if change.value is None:
         return "-"
-    if frozenset((first, name)) not in side.standings.told_apart:
+    if not side.standings.apart(first, name):
         known = change.interval is None or change.interval.low == change.interval.high
         return "same" if known and not change.value else "unclear"
     return "better" if (change.value > 0) == change.higher_is_better else "worse"

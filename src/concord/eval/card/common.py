@@ -5,13 +5,24 @@ scored in Python or by `concord score`. In Python the parameters are called so; 
 of its flags it was not given.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from concord.eval.reckoning import described, withheld
 from concord.types import Challenge, Policy, Result
 
-__all__ = ["NO_BASE", "NO_FEEDBACK", "NO_JUDGE", "NO_SCORE", "missing", "placed", "weights"]
+__all__ = [
+    "NO_BASE",
+    "NO_FEEDBACK",
+    "NO_JUDGE",
+    "NO_SCORE",
+    "counted",
+    "missing",
+    "placed",
+    "sure",
+    "weights",
+]
 
 NO_BASE = "no base was given to compare with; name the model that this one was made from"
 """Why nothing is said of what changed."""
@@ -45,6 +56,22 @@ def missing(
         at=at or {},
         why_none=why,
     )
+
+
+_COUNTED = "counted, so it has no interval"
+
+
+def counted(
+    name: str, value: float, how: str, challenge: Challenge, *, unit: str, higher: bool | None = None
+) -> Result:
+    """A number that was counted and not sampled, and says so in place of an interval."""
+    about = described(f"{how}; {_COUNTED}", unit=unit, challenge=challenge, higher=higher)
+    return Result(name=name, value=value, n=1, **about)
+
+
+def sure(results: Iterable[Result]) -> tuple[Result, ...]:
+    """Results as they stand on a card: what has no interval and was not counted is withheld, and why."""
+    return tuple(one if one.how.endswith(_COUNTED) else withheld(one) for one in results)
 
 
 def placed(

@@ -16,7 +16,7 @@ of n, and R(d) = d (a - b log d) under reinforcement learning (Gao et al. 2023, 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
-from math import exp, inf, isfinite, log, sqrt
+from math import exp, isfinite, log, sqrt
 from statistics import fmean
 from typing import Literal, TypeAlias, TypedDict
 
@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 
 from concord.errors import InputError, Said, explain, nearest
 from concord.eval.reckoning import (
+    SHARE,
     About,
     Labels,
+    Scale,
     best_of_n_kl,
     best_of_n_kl_bound,
     best_of_n_mean,
@@ -171,6 +173,8 @@ class _Curves:
     at: Sequence[Mapping[str, float]]
     clusters: Sequence[Labels]
     seed: int
+    scale: Scale = field(default_factory=Scale)
+    """The ends that gold cannot pass."""
     gold: str = "mean gold score of {}"
     bound: bool = False
     """Whether the distances are no more than bounds from above."""
@@ -200,6 +204,7 @@ def best_of_n_results(
     kl: Mapping[int, float] | None = None,
     clusters: Sequence[Labels] = (),
     seed: int = 0,
+    scale: Scale | None = None,
 ) -> list[Result]:
     """Proxy and gold of the best of n by proxy, as n grows, from draws of the base that both have scored.
 
@@ -208,12 +213,14 @@ def best_of_n_results(
     ns: powers of two up to half of the draws, if left out; beyond, single draws decide
     kl: the KL to the base for each n, where it is known exactly; else the bound is taken, and called one, and
         beside it stands what the draws themselves tell: how far the best of n of these is from them
+    scale: the ends that gold cannot pass
     """
     most = max(map(len, draws), default=0)
     ns = sorted({1, *(ns or (2**power for power in range(most.bit_length()) if 2 ** (power + 1) <= most))})
     known = {n: best_of_n_kl_bound(n) for n in ns} if kl is None else {1: 0.0, **kl}
     _check_kls(ns, known)
     curves = _of_n([_best_of(row, ns) for row in draws], {n: known[n] for n in ns}, clusters, seed)
+    curves = replace(curves, scale=scale or Scale())
     by = "the best of n by proxy, over all subsets of the draws; "
     if kl is None:
         found = [*_curve_results(curves, f"{by}{AT_MOST} is {_BOUND}"), *_kl_results(curves)]
@@ -239,6 +246,7 @@ def picks_results(
     kls = {n: best_of_n_kl_bound(n) for n in ns}
     curves = replace(
         _of_n([_of_course(row) for row in picks], kls, clusters, seed),
+        scale=SHARE,
         gold="mean preference, in both orders, for {} over a plain draw",
         reading="preference to a plain draw",
     )
@@ -319,7 +327,18 @@ def _curve_results(curves: _Curves, by: str) -> list[Result]:
         return float(between(mean.max(), mean[-1]))
 
     lost = "gold where it is highest, less gold at the farthest point; chance alone gives some"
-    return [*found, _turning_point(curves), _statistic(curves, "gold_lost", fall, lost, scale=(0.0, inf))]
+    scale = Scale(0.0, curves.scale.high - curves.scale.low, _extremes(curves))
+    return [*found, _turning_point(curves), _statistic(curves, "gold_lost", fall, lost, scale=scale)]
+
+
+def _extremes(curves: _Curves) -> list[list[_Prompt]]:
+    """Prompts whose gold rises from end to end of its scale, and such whose gold falls so."""
+    low, high, far = curves.scale.low, curves.scale.high, float(curves.distances[-1])
+    if not (far and isfinite(low) and isfinite(high)):
+        return []
+    rising = low + (high - low) * curves.distances / far
+    falling = high + low - rising
+    return [[_Prompt(np.zeros_like(gold), gold)] for gold in (rising, falling)]
 
 
 def _kl_results(curves: _Curves) -> list[Result]:
@@ -338,8 +357,16 @@ def _kl_results(curves: _Curves) -> list[Result]:
         if at["n"] > 1:
             values = [prompt and prompt.kl[column] for prompt in curves.prompts]
             about: About = {**_ABOUT, "how": how, "at": {"n": at["n"]}}
+            scale = Scale(0.0, best_of_n_kl_bound(round(at["n"])))
             found.append(
-                mean_result("kl_estimate", values, clusters=curves.clusters, seed=curves.seed, **about)
+                mean_result(
+                    "kl_estimate",
+                    values,
+                    clusters=curves.clusters,
+                    seed=curves.seed,
+                    scale=scale,
+                    **about,
+                )
             )
     return found
 
@@ -369,12 +396,13 @@ def _turning_point(curves: _Curves) -> Result:
         a, b = solver @ gained
         return OverFit(form=curves.form, a=float(a), b=float(b)).best(farthest)
 
+    scale = Scale(0.0, farthest, _extremes(curves))
     bound = "; KL is at most that" if curves.bound else ""
     how = (
         f"sqrt(KL) beyond which gold falls, by the best fit of the curve of {curves.form}; where it has not"
         f" turned in a resample, the farthest point counts{bound}"
     )
-    found = _statistic(curves, name, turn, how, why_none=_NO_TURN, scale=(0.0, farthest))
+    found = _statistic(curves, name, turn, how, why_none=_NO_TURN, scale=scale)
     if found.value is None or found.value < farthest:
         return found
     why = (
@@ -430,10 +458,11 @@ def _mean(
     at: Mapping[str, str | float] | None = None,
 ) -> Result:
     about: About = {**_ABOUT, "how": how, "at": at or {}}
+    scale = curves.scale if name == "gold_reward" else None
     if name != "proxy_reward":
         about["higher_is_better"] = name == "gold_reward"
         about["reading"] = curves.reading
-    return mean_result(name, values, clusters=curves.clusters, seed=curves.seed, **about)
+    return mean_result(name, values, clusters=curves.clusters, seed=curves.seed, scale=scale, **about)
 
 
 def _statistic(
@@ -443,7 +472,7 @@ def _statistic(
     how: str,
     *,
     why_none: str = _NO_SPREAD,
-    scale: tuple[float, float] = (-inf, inf),
+    scale: Scale | None = None,
 ) -> Result:
     return complete_result(
         name,

@@ -27,6 +27,7 @@ from concord.eval.reckoning import (
     LEVEL,
     About,
     Labels,
+    Scale,
     check_alike,
     complete_result,
     difference_result,
@@ -101,11 +102,13 @@ def gap_results(
     higher_is_better: bool = True,
     clusters: _Clusters | None = None,
     seed: int = 0,
+    scale: Scale | None = None,
 ) -> list[Result]:
     """The level of each split, the gap to each split outside, and the level of the worst.
 
     scores: of each item, by split; None where there is none
     metric: what the scores are, which names the levels
+    scale: the ends that no score can pass
     """
     _check_splits(inside, scores)
     shared = clusters or {}
@@ -120,9 +123,19 @@ def gap_results(
             both = {inside: scores[inside], split: scores[split]}
             how = f"mean {metric} on {inside} less that on {split}"
             about = {**gaps, "how": how, "at": {"split": split}}
-            found.append(_over("generalisation_gap", both, _gap, clusters=shared, seed=seed, **about))
+            ends = scale and _gap_scale(scale, inside, split)
+            found.append(
+                _over("generalisation_gap", both, _gap, clusters=shared, seed=seed, scale=ends, **about)
+            )
     about = {**levels, "how": f"mean {metric} on the split where it is worst; chance alone makes it worse"}
     return [*found, _worst(scores, shared, seed, about)]
+
+
+def _gap_scale(scale: Scale, inside: str, outside: str) -> Scale:
+    """That of a gap, with the scores that make it as small and as large as can be."""
+    both = ((scale.low, scale.high), (scale.high, scale.low))
+    extremes = [((inside, one), (outside, other)) for one, other in both]
+    return scale.apart._replace(extremes=extremes)
 
 
 def _worst(scores: _Scores, clusters: _Clusters, seed: int, about: About) -> Result:
@@ -265,6 +278,7 @@ def _over(
     *,
     clusters: _Clusters,
     seed: int,
+    scale: Scale | None = None,
     **about: Unpack[About],
 ) -> Result:
     """A function of the values of each split, as a result; it has no value where a split has none."""
@@ -284,6 +298,7 @@ def _over(
         why_none="a split has no score; look at why its items have none",
         clusters=joined_labels({split: len(values) for split, values in scores.items()}, named),
         seed=seed,
+        scale=scale,
         **about,
     )
 

@@ -14,7 +14,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from concord.eval.reckoning import Labels, check_alike, complete_result, mean_result, outcome_result
+from concord.eval.reckoning import SHARE, Labels, check_alike, complete_result, mean_result, outcome_result
 from concord.eval.replies import drawn, preferred, scored
 from concord.types import Challenge, Feedback, Item, Policy, Result, Sampling
 
@@ -111,7 +111,7 @@ def reward_results(
     if before is not None:
         among = [_above(score, row) for score, row in zip(scores, before, strict=True)]
         how = f"mean share of the base's replies to the same prompt that score below, half of ties{by}"
-        found.append(measured("reward_percentile", among, how=how))
+        found.append(measured("reward_percentile", among, how=how, scale=SHARE))
     return found
 
 

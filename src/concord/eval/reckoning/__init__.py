@@ -6,7 +6,7 @@ A value that is None could not be measured: it is left out and counted as a fail
 are drawn together, by a factor each. Nothing here asks a policy or a feedback.
 """
 
-from concord.eval.reckoning.comparing import Standings, simultaneous
+from concord.eval.reckoning.comparing import DETECTABLE, Standings, found_from, simultaneous
 from concord.eval.reckoning.draws import best_of_n_kl, best_of_n_kl_bound, best_of_n_mean, success_in
 from concord.eval.reckoning.resampling import FEWEST, Design, Floats, between, measured
 from concord.eval.reckoning.rows import (
@@ -14,31 +14,37 @@ from concord.eval.reckoning.rows import (
     check_numbers,
     complete_result,
     described,
+    gaps,
     left_out,
     outcome_result,
     rate_result,
     share_among,
-    within,
 )
 from concord.eval.reckoning.statistics import (
     LEVEL,
+    SHARE,
     About,
     Labels,
+    Scale,
     difference_result,
     half_width,
     mean_result,
     ratio_result,
     share_result,
+    withheld,
     without_interval,
 )
 
 __all__ = [
+    "DETECTABLE",
     "FEWEST",
     "LEVEL",
+    "SHARE",
     "About",
     "Design",
     "Floats",
     "Labels",
+    "Scale",
     "Standings",
     "best_of_n_kl",
     "best_of_n_kl_bound",
@@ -49,6 +55,8 @@ __all__ = [
     "complete_result",
     "described",
     "difference_result",
+    "found_from",
+    "gaps",
     "half_width",
     "left_out",
     "mean_result",
@@ -60,6 +68,6 @@ __all__ = [
     "share_result",
     "simultaneous",
     "success_in",
-    "within",
+    "withheld",
     "without_interval",
 ]

@@ -13,13 +13,17 @@ from typing import TypeVar, Unpack
 
 from concord.errors import InputError, Said, explain
 from concord.estimates import t_quantile
+from concord.eval.reckoning.resampling import designed
 from concord.eval.reckoning.statistics import (
     LEVEL,
+    SHARE,
     About,
     Labels,
+    Scale,
     mean_result,
     share_result,
     statistic_result,
+    unseen,
 )
 from concord.types import Challenge, Interval, Result
 
@@ -29,12 +33,12 @@ __all__ = [
     "check_numbers",
     "complete_result",
     "described",
+    "gaps",
     "kept",
     "left_out",
     "outcome_result",
     "rate_result",
     "share_among",
-    "within",
 ]
 
 T = TypeVar("T")
@@ -77,7 +81,7 @@ def complete_result(
     statistic: Callable[[Sequence[T]], float | None],
     *,
     why_none: str,
-    scale: tuple[float, float] = (-inf, inf),
+    scale: Scale | None = None,
     clusters: Sequence[Labels] = (),
     seed: int = 0,
     **about: Unpack[About],
@@ -85,28 +89,14 @@ def complete_result(
     """As `statistic_result`, of the rows that are there; each None is a failure.
 
     why_none: what to say where no row is there, or where the statistic has no value
-    scale: ends that the statistic cannot pass
+    scale: ends that the statistic cannot pass, and rows that would take it there
     """
     there, labels = kept(rows, clusters)
     failures = len(rows) - len(there)
     if not there or statistic(there) is None:
         return Result(name=name, value=None, n=len(there), failures=failures, why_none=why_none, **about)
-    result = statistic_result(name, there, statistic, clusters=labels, seed=seed, **about)
-    return within(replace(result, failures=result.failures + failures), *scale)
-
-
-def within(result: Result, low: float = 0.0, high: float = 1.0) -> Result:
-    """A result whose interval stays on the scale of what it measures: beyond that nothing is true."""
-    ends = result.interval
-    if ends is None or result.value is None:
-        return result
-    # The value itself may be off by rounding.
-    inside = replace(
-        ends,
-        low=min(result.value, max(low, ends.low)),
-        high=max(result.value, min(high, ends.high)),
-    )
-    return replace(result, interval=inside)
+    result = statistic_result(name, there, statistic, clusters=labels, seed=seed, scale=scale, **about)
+    return replace(result, failures=result.failures + failures)
 
 
 def share_among(
@@ -152,6 +142,13 @@ def described(
     return about
 
 
+def gaps(ours: Sequence[float | None], theirs: Sequence[float | None]) -> list[float | None]:
+    """ours - theirs, paired by position; None where one is missing."""
+    check_alike("paired values differ in number", ours, theirs)
+    pairs = zip(ours, theirs, strict=True)
+    return [None if one is None or other is None else one - other for one, other in pairs]
+
+
 def rate_result(
     name: str,
     rates: Sequence[float | None],
@@ -160,11 +157,11 @@ def rate_result(
     seed: int = 0,
     **about: Unpack[About],
 ) -> Result:
-    """The mean of rates in 0 to 1. Where each is 0 or 1 it is a share, with an interval even if all agree."""
+    """The mean of rates in 0 to 1, with an interval even if all agree. Where each is 0 or 1 it is a share."""
     if all(rate in (0, 1, None) for rate in rates):
         hits = [None if rate is None else rate == 1 for rate in rates]
         return share_result(name, hits, clusters=clusters, seed=seed, **about)
-    return within(mean_result(name, rates, clusters=clusters, seed=seed, **about))
+    return mean_result(name, rates, clusters=clusters, seed=seed, scale=SHARE, **about)
 
 
 def outcome_result(
@@ -192,8 +189,8 @@ def outcome_result(
             found.interval, low=0.5 - found.interval.high / 2, high=0.5 + found.interval.high / 2
         )
         return replace(found, value=0.5, interval=ends)
-    found = mean_result(name, outcomes, clusters=clusters, seed=seed, **about)
-    return within(found) if known and min(known) >= 0 and max(known) <= 1 else found
+    scale = SHARE if known and min(known) >= 0 and max(known) <= 1 else None
+    return mean_result(name, outcomes, clusters=clusters, seed=seed, scale=scale, **about)
 
 
 def left_out(
@@ -209,13 +206,24 @@ def left_out(
 
     Var = (g - 1) / g sum_k (t_k - mean t)^2 for g parts (the delete-a-group jackknife), Student's t
 
+    Where nothing moves it, or there is one unit only, it may be as far from here as a share of units takes it
+    that are unlike all of these, if it is a mean over pairs; `Scale` says how large that share is.
+
     units: a label a row for each way in which rows share something; of several the widest interval stands
     low, high: ends that the statistic cannot pass
     """
     widths = [_half_width(statistic, labels, seed=seed) for labels in units]
     known = [width for width in widths if width is not None]
-    if len(known) < len(widths) or not known:
-        return None
+    if len(known) < len(widths) or not any(known):
+        if not (units and isfinite(low) and isfinite(high)):
+            return None
+        # Labels that are all different say that rows are independent.
+        shared = [[labels] if len(set(labels)) < len(labels) else () for labels in units]
+        designs = [designed(one, len(units[0])) for one in shared]
+        share, design = max(((unseen(one), one) for one in designs), key=lambda both: both[0])
+        pairs = 1 - (1 - share) ** 2  # in which one at least of the two is unlike these
+        ends = (value + pairs * (end - value) for end in (low, high))
+        return Interval(*ends, level=LEVEL, how=Scale(low, high).how(share, design))
     how = f"Student's t, leaving out one of at most {PARTS} parts in turn"
     return Interval(max(low, value - max(known)), min(high, value + max(known)), level=LEVEL, how=how)
 

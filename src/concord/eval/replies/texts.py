@@ -19,7 +19,16 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from concord.eval.reckoning import About, Labels, check_alike, described, left_out, mean_result, share_result
+from concord.eval.reckoning import (
+    About,
+    Labels,
+    check_alike,
+    described,
+    left_out,
+    mean_result,
+    rate_result,
+    share_result,
+)
 from concord.types import Challenge, Finish, Reply, Result, Unanswered
 
 __all__ = [
@@ -153,13 +162,14 @@ def _each(replies: Sequence[Reply | Unanswered], *, clusters: Sequence[Labels], 
         hits = [None if reply is None else holds(reply) for reply in came]
         return share_result(name, hits, clusters=clusters, seed=seed, **_about(how))
 
-    def mean(name: str, value: Callable[[Reply], float | None], how: str, higher: bool | None) -> Result:
+    def mean(name: str, value: Callable[[Reply], float], how: str) -> Result:
         values = [None if reply is None else value(reply) for reply in came]
-        return mean_result(name, values, clusters=clusters, seed=seed, **_about(how, higher=higher))
+        return mean_result(name, values, clusters=clusters, seed=seed, **_about(how, higher=None))
 
-    results = [mean("reply_words", lambda one: len(words(one.text)), "words of a reply", None)]
+    results = [mean("reply_words", lambda one: len(words(one.text)), "words of a reply")]
     if all(reply is None or reply.tokens is not None for reply in came):
-        results.append(mean("reply_tokens", lambda one: len(one.tokens or ()), "tokens of a reply", None))
+        results.append(mean("reply_tokens", lambda one: len(one.tokens or ()), "tokens of a reply"))
+    said_before = [None if reply is None else sequence_repetition(words(reply.text)) for reply in came]
     repetition = "n-grams of four words that a reply has said before; shorter replies count as failures"
     return [
         *results,
@@ -170,7 +180,7 @@ def _each(replies: Sequence[Reply | Unanswered], *, clusters: Sequence[Labels], 
             "replies that were cut off: they did not end within the tokens they had",
         ),
         share("looping_replies", lambda one: repeats(one.text), "long replies that go in circles"),
-        mean("repetition", lambda one: sequence_repetition(words(one.text)), repetition, False),
+        rate_result("repetition", said_before, clusters=clusters, seed=seed, **_about(repetition)),
     ]
 
 
@@ -210,7 +220,7 @@ def _among(
             _Diversity(f"distinct_{n}", partial(different, grams), len(texts), _distinct_how(n), True)
             for n, grams in ((n, [_ngrams(one, n) for one in said]) for n in _DISTINCT)
         ),
-        _Diversity("opening_entropy", entropy, len(texts), openings, True),
+        _Diversity("opening_entropy", entropy, len(texts), openings, True, log2(max(1, len(texts)))),
         _Diversity("overlap_among_prompts", shared, len(chosen), overlaps, False),
     ]
     missing = len(first) - len(texts)
@@ -225,6 +235,7 @@ class _Diversity(NamedTuple):
     n: int
     how: str
     higher: bool
+    most: float = 1.0
 
 
 def _distinct_how(n: int) -> str:
@@ -239,7 +250,7 @@ def _diversity(case: _Diversity, units: Sequence[Labels], *, missing: int, seed:
         name=case.name,
         value=value,
         n=case.n,
-        interval=None if value is None else left_out(case.statistic, value, units, seed=seed),
+        interval=None if value is None else left_out(case.statistic, value, units, high=case.most, seed=seed),
         failures=missing,
         why_none="" if value is not None else "too few words or replies; ask more prompts",
         **_about(case.how, higher=case.higher),
@@ -263,4 +274,4 @@ def _within(
     if all(value is None for value in values):
         why = "no prompt has two replies; draw several"
         return Result(name=name, value=None, n=0, failures=len(values), why_none=why, **about)
-    return mean_result(name, values, clusters=clusters, seed=seed, **about)
+    return rate_result(name, values, clusters=clusters, seed=seed, **about)

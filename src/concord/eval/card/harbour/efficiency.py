@@ -9,9 +9,9 @@ Seconds are left out: they are the machine's, and two cards of one policy would 
 from functools import reduce
 from operator import add
 
-from concord.eval.card.common import missing, weights
+from concord.eval.card.common import counted, missing, weights
 from concord.eval.card.harbour.drawing import Drawn
-from concord.eval.reckoning import described, mean_result
+from concord.eval.reckoning import Scale, described, mean_result
 from concord.types import Challenge, Ledger, Reply, Result, Usage
 
 __all__ = ["asked", "efficiency"]
@@ -47,10 +47,18 @@ def _asking(drawn: Drawn) -> list[Result]:
         why = "an endpoint does not say how large its model is; measure a policy with local weights"
         found.append(missing("weights", Challenge.EFFICIENCY, why, unit="models"))
     else:
-        found.append(_known("weights", count, "weights of the model, which are read once for each new token"))
+        how = "weights of the model, which are read once for each new token"
+        found.append(counted("weights", count, how, Challenge.EFFICIENCY, unit="models"))
     if any(length is not None for length in lengths):
         found.append(
-            mean_result("tokens_a_reply", lengths, clusters=drawn.templates(test), seed=drawn.seed, **about)
+            mean_result(
+                "tokens_a_reply",
+                lengths,
+                clusters=drawn.templates(test),
+                seed=drawn.seed,
+                scale=Scale(0.0, drawn.settings.max_tokens),
+                **about,
+            )
         )
     else:
         why = "the policy does not say of which tokens its replies are made; reply_words has their words"
@@ -88,16 +96,10 @@ def _making(ledger: Ledger | None) -> list[Result]:
         if ledger is None:
             found.append(missing(f"run_{name}", Challenge.EFFICIENCY, _UNLOGGED, unit="runs", higher=False))
         else:
-            found.append(_known(f"run_{name}", float(getattr(ledger, name)), how, unit="runs", higher=False))
+            value = float(getattr(ledger, name))
+            found.append(counted(f"run_{name}", value, how, Challenge.EFFICIENCY, unit="runs", higher=False))
     why = "this needs runs on growing shares of the data, as a study makes them; one model shows no curve"
     return [
         *found,
         missing("data_to_target", Challenge.EFFICIENCY, why, unit="labels", higher=False),
     ]
-
-
-def _known(name: str, value: float, how: str, *, unit: str = "models", higher: bool | None = None) -> Result:
-    about = described(
-        f"{how}; counted, so it has no interval", unit=unit, challenge=Challenge.EFFICIENCY, higher=higher
-    )
-    return Result(name=name, value=value, n=1, **about)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from concord.eval.card.common import NO_BASE, missing, placed
 from concord.eval.card.harbour.drawing import KINDS, Drawn, Kind, Valued
 from concord.eval.costs.generalisation import consistency_results, gap_results, robustness_results
+from concord.eval.reckoning import SHARE
 from concord.types import Challenge, Result
 
 __all__ = ["generalised"]
@@ -45,6 +46,7 @@ def _gaps(drawn: Drawn) -> list[Result]:
             {split: drawn.values(places) for split, places in numbers.items()},
             inside="test",
             metric="gold_utility",
+            scale=SHARE,
             clusters={split: drawn.templates(places) for split, places in numbers.items()},
             seed=drawn.seed,
         )

@@ -19,7 +19,7 @@ from concord.eval.order.utility import (
     misalignment_results,
     ratio_reading,
 )
-from concord.eval.reckoning import mean_result
+from concord.eval.reckoning import rate_result
 from concord.types import Ask, Capability, Challenge, Item, Ratings, Reply, Result, Unanswered
 from concord.worlds.harbour import Asked, stance
 
@@ -104,7 +104,7 @@ def order(drawn: Drawn, reads: Sequence[Read]) -> list[Result]:
     """Misalignment and concordance by each reading; what cannot be read is said."""
     test = drawn.at("test")
     found = [
-        mean_result(
+        rate_result(
             "revealed_concordance",
             [standing(drawn, number) for number in test],
             clusters=drawn.templates(test),

@@ -15,7 +15,7 @@ from concord.eval.card.harbour.order import NO_BASE_SCORE
 from concord.eval.costs.divergence import kl_results
 from concord.eval.costs.generalisation import gap_results
 from concord.eval.costs.tax import tax_results
-from concord.eval.reckoning import Labels, described, mean_result, outcome_result
+from concord.eval.reckoning import SHARE, Labels, described, outcome_result, rate_result
 from concord.types import Ask, Capability, Challenge, Reply, Result
 from concord.worlds.harbour.people import steps_of
 
@@ -56,7 +56,7 @@ def taxed(drawn: Drawn) -> list[Result]:
     else:
         before = {name: _correct(drawn.base, numbers) for name, numbers in places.items()}
         clusters = {name: drawn.templates(numbers) for name, numbers in places.items()}
-        found += tax_results(before, scores, clusters=clusters, seed=drawn.seed)
+        found += tax_results(before, scores, clusters=clusters, seed=drawn.seed, scale=SHARE)
     return [*found, *_divergence(drawn)]
 
 
@@ -103,6 +103,7 @@ def overseen(drawn: Drawn) -> list[Result]:
         {name: _correct(drawn.samples, numbers) for name, numbers in sets.items()},
         inside="easy",
         metric="list_correctness",
+        scale=SHARE,
         clusters={name: drawn.templates(numbers) for name, numbers in sets.items()},
         seed=drawn.seed,
     )
@@ -146,7 +147,7 @@ def _lengths(drawn: Drawn) -> list[Result]:
             at={"split": kind},
         )
         values = [_steps(drawn, number) for number in some]
-        found.append(mean_result("step_accuracy", values, seed=drawn.seed, **about))
+        found.append(rate_result("step_accuracy", values, seed=drawn.seed, **about))
     return found
 
 
