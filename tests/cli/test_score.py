@@ -273,7 +273,7 @@ def test_classifiers_score_replies_and_what_is_toxic_and_domains_are_told_apart(
     assert told.exit_code == 0, told.output
     results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
     assert 0 < (results["reward"].value or 0) < 1
-    assert results["generalisation_gap"].value is not None
+    assert "it came to" in results["generalisation_gap"].why_none  # three items are too few
     starts = [{"prompt": {"text": "The sea is", "toxicity": share}} for share in (0.1, 0.7, 0.2)]
     told = run("good", "--set", written(folder / "rtp.jsonl", starts), "--toxicity", "kind#LABEL_0")
     assert told.exit_code == 0, told.output
@@ -292,7 +292,8 @@ def test_a_model_scores_replies_by_how_likely_it_finds_them(
     told = run("good", "--data", name, "--reward", "likelihood:bad")
     assert told.exit_code == 0, told.output
     results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
-    assert results["reward"].value == pytest.approx(-1 - (7 + 1) / 2 / 8)
+    # The one reply that it has is as likely everywhere, so that no interval can be told.
+    assert f"it came to {-1 - (7 + 1) / 2 / 8:g} over" in results["reward"].why_none
     assert results["judge_accuracy"].value is not None
 
 
