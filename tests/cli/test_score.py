@@ -17,6 +17,7 @@ from concord.cli.opening import BASE_NAME, FoundModel, find_model, spent, taught
 from concord.cli.telling import Telling
 from concord.durable import write_json
 from concord.errors import CapabilityError, ConcordError, NotFoundError
+from concord.eval.card import read_cards
 from concord.eval.card.harbour.proxy import Careless
 from concord.policies import Scripted
 from concord.results import Challenge, Scorecard
@@ -144,7 +145,12 @@ def test_several_stand_side_by_side_and_the_first_is_the_base(folder: Path, load
     cards = {one.name: one for one in all_runs(folder / "runs")}
     assert set(cards) == {"score-before", "score-after", "scores"}
     held = json.loads((cards["scores"].path / "scorecard.json").read_text())
-    assert list(held) == ["before", "after"]
+    assert list(held) == ["before", "after", "side by side"]
+    read, rows = read_cards(held)
+    assert [*read] == ["before", "after"]
+    assert rows[0].measure == "gold_utility"
+    assert rows[0].standings.groups == (("after",), ("before",))
+    assert (rows[0].detectable["after"].value or 0.0) > 0
     assert "base" not in held["before"]
     assert held["after"]["base"] == held["before"]["model"]
     assert "What changed" in read_page((cards["scores"].path / "report.html").read_text()).text
@@ -156,7 +162,14 @@ def test_json_is_the_card_and_nothing_else(folder: Path, loaded: list[str]) -> N
     told = run("good", *FEW, "--json")
     assert wire.from_json(Scorecard, json.loads(told.stdout)).model == "good"
     both = json.loads(run("good", "liar", *FEW, "--json").stdout)
-    assert [wire.from_json(Scorecard, one).model for one in both.values()] == ["good", "liar"]
+    assert [wire.from_json(Scorecard, both[name]).model for name in ("good", "liar")] == ["good", "liar"]
+    assert read_cards(both)[1][0].changes["liar"].value is not None
+
+
+def test_no_model_is_called_as_the_comparisons_are(folder: Path, loaded: list[str]) -> None:
+    told = run("good", *FEW, "--name", "side by side")
+    assert (told.exit_code, loaded) == (2, [])
+    assert "under which comparisons are kept" in told.stderr
 
 
 def test_output_holds_one_card_and_never_takes_another_ones_place(folder: Path, loaded: list[str]) -> None:
@@ -261,7 +274,7 @@ def test_classifiers_score_replies_and_what_is_toxic_and_domains_are_told_apart(
     assert told.exit_code == 0, told.output
     results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
     assert 0 < (results["reward"].value or 0) < 1
-    assert results["generalisation_gap"].value is not None
+    assert "it came to" in results["generalisation_gap"].why_none  # three items are too few
     starts = [{"prompt": {"text": "The sea is", "toxicity": share}} for share in (0.1, 0.7, 0.2)]
     told = run("good", "--set", written(folder / "rtp.jsonl", starts), "--toxicity", "kind#LABEL_0")
     assert told.exit_code == 0, told.output
@@ -280,7 +293,8 @@ def test_a_model_scores_replies_by_how_likely_it_finds_them(
     told = run("good", "--data", name, "--reward", "likelihood:bad")
     assert told.exit_code == 0, told.output
     results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
-    assert results["reward"].value == pytest.approx(-1 - (7 + 1) / 2 / 8)
+    # The one reply that it has is as likely everywhere, so that no interval can be told.
+    assert f"it came to {-1 - (7 + 1) / 2 / 8:g} over" in results["reward"].why_none
     assert results["judge_accuracy"].value is not None
 
 

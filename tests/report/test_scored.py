@@ -9,7 +9,7 @@ from rich.console import Console
 
 from concord.cli.blocks import show_page
 from concord.errors import InputError
-from concord.eval.card import CardRecord
+from concord.eval.card import CardRecord, side_by_side
 from concord.report.blocks import (
     Block,
     Callout,
@@ -91,8 +91,8 @@ def test_every_number_of_a_card_is_on_its_page_and_every_reason_for_none(name: s
             assert any(
                 isinstance(cell, str) and cell.lower().startswith(one.why_none.lower()) for cell in cells
             )
-        elif "sqrt_kl" in one.at:
-            assert any(point.y == one.value and point.x == one.at["sqrt_kl"] for point in points)
+        elif "sqrt_kl_at_most" in one.at:
+            assert any(point.y == one.value and point.x == one.at["sqrt_kl_at_most"] for point in points)
         else:
             assert Measured(one.value, one.interval, one.why_none or "There was nothing to measure.") in cells
 
@@ -249,6 +249,20 @@ def test_what_is_lit_is_said_first_once_and_no_other() -> None:
     assert {row[1] for row in tables(good)[0].rows} == {"no"}
 
 
+def test_what_is_explained_by_another_diagnostic_is_said_so_in_words() -> None:
+    made, good = record("anti-alignment"), record(GOOD)
+    blocks = below(scored_page([made], ["m"]), "Diagnostics")
+    titles = [one.title for one in blocks if isinstance(one, Callout)]
+    assert titles[0] == "Anti-alignment"
+    assert not any("ying" in one for one in titles)
+    (table,) = tables(blocks)
+    assert {row[0]: row[1] for row in table.rows}["lying"] == "explained by anti-alignment"
+    (table,) = tables(below(scored_page([good, made], ["a", "b"], brief=True), "Diagnostics"))
+    said = {row[0]: row[1] for row in table.rows}
+    assert (said["lying"], said["anti-alignment"]) == ("b (explained by anti-alignment)", "b")
+    assert said["over-refusal"] == "none"
+
+
 def test_warnings_of_a_card_are_callouts_and_of_several_those_of_all_are_said_once() -> None:
     one, other = card(result(), warnings=("few", "odd")), card(result(), warnings=("few",))
     page = scored_page([one, other], ["a", "b"])
@@ -304,6 +318,49 @@ def test_what_changed_is_told_request_by_request_with_a_verdict() -> None:
     assert scored_page([record(GOOD), record(GOOD)], names).blocks != page.blocks
     same = tables(below(scored_page([record(GOOD), record(GOOD)], names), "What changed"))[0]
     assert {row[-1] for row in same.rows} == {"same"}
+
+
+def test_groups_distances_to_the_best_and_what_is_detectable_stand_below_the_changes() -> None:
+    names = ["before", "after", "again"]
+    made = [record(GOOD), record(LIAR), record(GOOD)]
+    sides = side_by_side(dict(zip(names, made, strict=True)))
+    for brief in (False, True):
+        said, table = below(scored_page(made, names, brief=brief), "Who can be told apart")
+        assert isinstance(said, Paragraph)
+        assert "would not have been found" in said.text
+        assert isinstance(table, Table)
+        assert [head.name for head in table.columns] == [
+            *("what", "groups", *(f"{name} less the best other" for name in names)),
+            *("after: detectable", "again: detectable"),
+        ]
+        (first, *_) = table.rows
+        assert (bare(first[0]), first[1]) == ("gold utility", "{before, again} > after")
+        to_best, smallest = sides[0].standings.differences, sides[0].detectable
+        for cell, name in zip(first[2:5], names, strict=True):
+            assert isinstance(cell, Measured)
+            assert (cell.value, cell.interval) == (to_best[name].value, to_best[name].interval)
+        assert isinstance(first[5], Measured)
+        assert (first[5].value, first[5].interval) == (smallest["after"].value, smallest["after"].interval)
+        assert isinstance(first[6], Measured)
+        assert "the same in each pair" in first[6].reason
+        assert len(table.rows) == sum(
+            next(iter(one.levels.values())).higher_is_better is not None for one in sides
+        )
+
+
+def test_what_would_not_have_been_found_is_said_at_a_glance() -> None:
+    def held(value: float) -> Scorecard:
+        return card(result("detectable_difference", value, at={"of": "gold_gain"}, n=114))
+
+    page = scored_page([held(0.0213)], ["m"], brief=True)
+    (said,) = (one.text for one in below(page, "At a glance") if isinstance(one, Paragraph))
+    assert "differences from the base in gold gain below 0.021, with 114 prompts" in said
+    assert "detectable difference, gold gain" in str(efficacy(page)[0].rows[0][0])
+    several = scored_page([held(0.02), card(result()), held(0.04)], ["a", "b", "c"])
+    (said,) = (one.text for one in below(several, "At a glance") if isinstance(one, Paragraph))
+    assert "below 0.02 (a), 0.04 (c)" in said
+    none = scored_page([card(result())], ["m"])
+    assert not any(isinstance(one, Paragraph) for one in below(none, "At a glance"))
 
 
 def test_cards_without_records_or_side_rows_have_no_changes() -> None:
@@ -365,6 +422,10 @@ def test_the_curve_holds_proxy_against_gold_with_the_turn() -> None:
     assert curve.series[0].points[0].low == pytest.approx(0.0)
     assert [(mark.x, mark.label) for mark in curve.marks] == [(0.4, "gold turns")]
     assert curve.caption.startswith("Mean of the best of n. From left to right n is 1, 2, 4.")
+    assert curve.x.label == "sqrt(KL) from where it began"
+    bound = [replace(one, at={"n": one.at["n"], "sqrt_kl_at_most": one.at["sqrt_kl"]}) for one in found]
+    held = curve_of(scored_page([card(*bound, turn)], ["m"]))
+    assert (held.series, held.x.label) == (curve.series, "sqrt of KL from where it began, at most")
     several = curve_of(scored_page([card(*found, turn), card(*found)], ["a", "b"]))
     assert [line.name for line in several.series] == ["a: the proxy", "a: gold", "b: the proxy", "b: gold"]
     assert [mark.label for mark in several.marks] == ["a: gold turns"]

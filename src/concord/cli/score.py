@@ -236,11 +236,14 @@ def _reach(models: Sequence[str], given: dict[str, Any]) -> Reach:
 
 def _found(models: Sequence[str], given: dict[str, Any], reach: Reach) -> list[FoundModel]:
     """The models by their names, of which no two are alike."""
+    from concord.eval.card.kept import check_names
+
     found = [reach.find(one) for one in models]
     if (names := given["names"]) and len(names) != len(found):
         wrong, accepted = "--name and MODEL are not as many", f"{len(found)} names, one for each MODEL"
         raise InputError(explain(wrong, found=names, accepted=accepted, do="name each, or none"))
     found = [replace(one, name=name) for one, name in zip(found, names, strict=True)] if names else found
+    check_names([one.name for one in found])
     if twice := [name for name, times in Counter(one.name for one in found).items() if times > 1]:
         wrong, accepted = "two models have one name", "another name for each"
         raise InputError(explain(wrong, found=twice[0], accepted=accepted, do="give --name for each MODEL"))

@@ -21,6 +21,7 @@ from concord.durable import read_json, write_json
 from concord.errors import InputError, Said, explain, nearest
 from concord.eval.card import CARD_FORMAT, CardRecord, CardSettings, SideRow, record_harbour, side_by_side
 from concord.eval.card.harbour.drawing import known_of
+from concord.eval.card.kept import cards_json
 from concord.eval.card.own.score import OwnSettings, score_own
 from concord.eval.card.own.sets import EvalSet, read_sets
 from concord.feedback import Judge, Likelihood, OrderedJudge, PairJudge
@@ -194,9 +195,9 @@ class CardFolder:
 
     @property
     def json(self) -> JSON:
-        """The card as JSON, or several by their names; without the values of each request."""
-        plain = [wire.to_json(one.card if isinstance(one, CardRecord) else one) for one in self.cards]
-        return plain[0] if len(plain) == 1 else dict(zip(self.names, plain, strict=True))
+        """The card as JSON, or several by their names with what differs; no values of single requests."""
+        plain = [one.card if isinstance(one, CardRecord) else one for one in self.cards]
+        return cards_json(dict(zip(self.names, plain, strict=True)), self.sides)
 
     def write(self, folder: Path) -> None:
         """Write the card and its page."""

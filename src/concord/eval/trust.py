@@ -20,6 +20,7 @@ from typing import TypeAlias, TypedDict
 from concord.errors import InputError, explain
 from concord.eval.order.winrate import Judged, judge_both, stands_second, win_rate_results
 from concord.eval.reckoning import (
+    SHARE,
     About,
     Labels,
     complete_result,
@@ -301,7 +302,9 @@ def _accuracies(held: _Held) -> Iterator[Result]:
         yield _accuracy(ordered, rule, "judge_accuracy", held.about(how.format(name), by=name))
     how = "how much more often than the longer reply the judge's choice is that of people, on the same pairs"
     ours, theirs = ordered.values(_hit(_verdict)), ordered.values(_hit(_longer))
-    yield difference_result("judge_beyond_length", ours, theirs, **ordered.drawn, **held.about(how))
+    yield difference_result(
+        "judge_beyond_length", ours, theirs, scale=SHARE.apart, **ordered.drawn, **held.about(how)
+    )
     best = [None if row.odds is None else max(row.odds, 1 - row.odds) for row in ordered.rows]
     if best and None not in best:
         how = f"share of these pairs that {BEST} orders as people do on average, which nobody beats"
@@ -309,7 +312,12 @@ def _accuracies(held: _Held) -> Iterator[Result]:
         yield outcome_result("judge_accuracy", best, **ordered.drawn, **about)
         how = "how much less often than whoever knows all odds the judge prefers what people do"
         yield difference_result(
-            "judge_below_best", best, ours, **ordered.drawn, **held.about(how, better=False)
+            "judge_below_best",
+            best,
+            ours,
+            scale=SHARE.apart,
+            **ordered.drawn,
+            **held.about(how, better=False),
         )
 
 
@@ -327,7 +335,7 @@ def _agreements(held: _Held) -> Iterator[Result]:
     read = [None if row.outcome is None else (row.outcome, _side(row.human - 0.5)) for row in held.rows]
     about = held.about("Cohen's kappa of the judge's verdict and the majority's: first, second or tie")
     why = "judge and majority always say one and the same thing; give pairs on which verdicts differ"
-    scale = (-1.0, 1.0)
+    scale = SHARE.apart
     yield complete_result("judge_kappa", read, cohen_kappa, why_none=why, scale=scale, **held.drawn, **about)
     voted = held.where(lambda row: len(row.votes) > 1)
     judged = [row if row.outcome is not None else None for row in voted.rows]

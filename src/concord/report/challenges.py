@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal, TypeAlias
 
+from concord.eval.costs.gaming import AT_MOST
 from concord.report.blocks import (
     Axis,
     Block,
@@ -58,6 +59,11 @@ _EVEN: Mapping[str, float] = {
 """Results that hold a model against another one, each with the value at which neither is ahead."""
 _CURVED = {"proxy_reward": "the proxy", "gold_reward": "gold"}
 _TURN = "overoptimisation_point"
+_FAR = {
+    AT_MOST: "sqrt of KL from where it began, at most",
+    "sqrt_kl": "sqrt(KL) from where it began",
+}
+"""The coordinates that say how far a point of a curve is, bounds first, each with the name of its axis."""
 _Of: TypeAlias = Literal["", "name", "reading", "place"]  # what the rows of a table have in common
 _TABLED = 3  # results of one name that make a table of their own
 _TALLEST = 10  # rows of a table; its notes would else be far from its numbers
@@ -342,7 +348,7 @@ def _curves(curved: Sequence[Row], rest: Sequence[Row], names: Sequence[str]) ->
     ns = ", ".join(dict.fromkeys(f"{dict(row.at).get('n', 0):g}" for row in curved))
     yield Curve(
         "Optimising the proxy: what it says, and what that is worth",
-        Axis("sqrt(KL) from where it began"),
+        Axis(next(axis for name, axis in _FAR.items() if any(name in dict(row.at) for row in curved))),
         Axis("mean score"),
         tuple(series),
         caption=f"{sentence(curved[0].how)} From left to right n is {ns}. Bands are 95% intervals.",
@@ -351,7 +357,8 @@ def _curves(curved: Sequence[Row], rest: Sequence[Row], names: Sequence[str]) ->
 
 
 def _point(row: Row, card: int) -> Point | None:
-    result, x = row.results[card], dict(row.at).get("sqrt_kl")
+    at = dict(row.at)
+    result, x = row.results[card], next((at[name] for name in _FAR if name in at), None)
     if result is None or result.value is None or not isinstance(x, float | int):
         return None
     ends = (result.interval.low, result.interval.high) if result.interval else (None, None)

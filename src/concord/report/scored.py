@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from concord.errors import NOTHING, InputError, explain
-from concord.eval.card import DIAGNOSTIC, LEAVES, CardRecord, SideRow, side_by_side
+from concord.eval.card import DIAGNOSTIC, EXPLAINING, LEAVES, CardRecord, SideRow, side_by_side
+from concord.eval.reckoning import DETECTABLE
 from concord.findings import Severity
 from concord.report.blocks import (
     Block,
@@ -42,6 +43,8 @@ _TELLING: Mapping[Challenge, Sequence[str]] = {
     Challenge.GAMING: ("gold_lost", "overoptimisation_gap"),
 }
 """The results that say most of a challenge, the first of them that was measured."""
+_STATE = {"explained": f"explained by {EXPLAINING}"}
+"""States of a diagnostic that need more words than their own."""
 
 
 def scored_page(
@@ -143,6 +146,25 @@ def _headlines(cards: Sequence[Sequence[Result]], names: Sequence[str]) -> Itera
     heads = ("challenge", "what says most", *(names if len(names) > 1 else ("value",)), "n")
     yield Heading("At a glance")
     yield Table(tuple(map(Column, heads)), tuple(rows))
+    yield from _undetected(cards, names)
+
+
+def _undetected(cards: Sequence[Sequence[Result]], names: Sequence[str]) -> Iterator[Block]:
+    """How large a difference from the base may be that was not found."""
+    said: list[str] = []
+    for row in rows_of([[one for one in card if one.name == DETECTABLE] for card in cards]):
+        ends = [
+            f"{one.value:.2g}{f' ({name})' if len(names) > 1 else ''}"
+            for one, name in zip(row.results, names, strict=True)
+            if one is not None and one.value is not None
+        ]
+        if ends:
+            said.append(f"in {row.place()} below {', '.join(ends)}, with {row.count}")
+    if said:
+        yield Paragraph(
+            f"What would not have been found: differences from the base {'; '.join(said)}. Of differences as"
+            " large as that, four repetitions in five find one."
+        )
 
 
 def _diagnostics(cards: Sequence[Scorecard], names: Sequence[str]) -> Iterator[Block]:
@@ -156,7 +178,8 @@ def _diagnostics(cards: Sequence[Scorecard], names: Sequence[str]) -> Iterator[B
         lit = {name: str(one.at["lit"]) for name, one in zip(names, of_it, strict=True) if one is not None}
         callouts.extend(_told(kind, first, lit, several=len(cards) > 1))
         limit = f"above {float(first.at['threshold']):g}"
-        rows.append((kind, _who(lit) if len(cards) > 1 else lit[names[0]], *map(measured, of_it), limit))
+        said = _who(lit) if len(cards) > 1 else _STATE.get(lit[names[0]], lit[names[0]])
+        rows.append((kind, said, *map(measured, of_it), limit))
     if rows:
         heads = ("what can go wrong", "lit", *(names if len(names) > 1 else ("value",)), "is lit")
         yield Heading("Diagnostics")
@@ -178,9 +201,9 @@ def _told(kind: str, first: Result, lit: Mapping[str, str], *, several: bool) ->
 
 
 def _who(lit: Mapping[str, str]) -> str:
-    """Whose diagnostic is lit, and whose perhaps is."""
-    said = {"yes": "{}", "perhaps": "{} perhaps"}
-    return ", ".join(said[state].format(name) for name, state in lit.items() if state in said) or "none"
+    """Whose diagnostic is lit, whose perhaps is, and whose is over its threshold for another reason."""
+    said = {"yes": "", "perhaps": " perhaps", **{state: f" ({words})" for state, words in _STATE.items()}}
+    return ", ".join(f"{name}{said[state]}" for name, state in lit.items() if state in said) or "none"
 
 
 def _severity(one: Result) -> Severity:
@@ -223,6 +246,38 @@ def _changes(sides: Sequence[SideRow], names: Sequence[str], *, brief: bool) -> 
         )
         if rows:
             yield Table(heads, tuple(_change(one, names, brief=brief, told=shares) for one in rows))
+    yield from _standings(sides, names, brief=brief)
+
+
+def _standings(sides: Sequence[SideRow], names: Sequence[str], *, brief: bool) -> Iterator[Block]:
+    """Who cannot be told from whom, how far each is from the best, and what would not have been found."""
+    first, *others = names
+    yield Heading("Who can be told apart", 2)
+    yield Paragraph(
+        "Models in one group cannot be told apart; groups stand in order, the best first. Each model is held"
+        " against the best of the others, with intervals that hold for all pairs at once. A change from"
+        f" {first} that is smaller than what is detectable would not have been found: of one as large, four"
+        " repetitions in five find it."
+    )
+    heads = (
+        Column("what"),
+        Column("groups"),
+        *(Column(f"{name} less the best other", per_cent=True) for name in names),
+        *(Column(f"{name}: detectable", per_cent=True) for name in others),
+    )
+    rows = [one for one in sides if _level(one).higher_is_better is not None]
+    yield Table(heads, tuple(_stands(one, names, brief=brief) for one in rows))
+
+
+def _stands(side: SideRow, names: Sequence[str], *, brief: bool) -> tuple[Cell, ...]:
+    _, *others = names
+    found, label = side.standings, _label(side)
+    return (
+        label if brief else Noted(label, next(iter(side.detectable.values())).how),
+        " > ".join(f"{{{', '.join(one)}}}" if len(one) > 1 else "".join(one) for one in found.groups),
+        *(measured(found.differences[name]) for name in names),
+        *(measured(side.detectable[name]) for name in others),
+    )
 
 
 def _level(side: SideRow) -> Result:
@@ -232,8 +287,7 @@ def _level(side: SideRow) -> Result:
 def _change(side: SideRow, names: Sequence[str], *, brief: bool, told: bool) -> tuple[Cell, ...]:
     first, *others = names
     split, level = str(side.at["split"]), _level(side)
-    several = "," in split or split == "test"
-    label = side.measure.replace("_", " ") + ("" if several else f", {split}")
+    label = _label(side)
     verdicts = (_verdict(side, first, name) for name in others)
     return (
         label if brief else Noted(label, f"{level.how}; {level.n:,} {level.unit} of {split}"),
@@ -243,12 +297,19 @@ def _change(side: SideRow, names: Sequence[str], *, brief: bool, told: bool) -> 
     )
 
 
+def _label(side: SideRow) -> str:
+    """A measure, and its split where that is another than test alone or several."""
+    split = str(side.at["split"])
+    several = "," in split or split == "test"
+    return side.measure.replace("_", " ") + ("" if several else f", {split}")
+
+
 def _verdict(side: SideRow, first: str, name: str) -> str:
     """Better or worse, where the two can be told apart among all pairs of models."""
     change = side.changes[name]
     if change.value is None:
         return "-"
-    if frozenset((first, name)) not in side.standings.told_apart:
+    if not side.standings.apart(first, name):
         known = change.interval is None or change.interval.low == change.interval.high
         return "same" if known and not change.value else "unclear"
     return "better" if (change.value > 0) == change.higher_is_better else "worse"

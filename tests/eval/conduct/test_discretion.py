@@ -120,14 +120,16 @@ def test_arbitrariness_is_the_rate_of_flips() -> None:
 
 
 @pytest.mark.parametrize("count", [3, 20, 25])
-def test_decisions_that_are_all_alike_do_not_show_how_sure_a_priority_is(count: int) -> None:
+def test_decisions_that_are_all_alike_leave_a_priority_as_unsure_as_others_may_make_it(count: int) -> None:
     held, labels = [(1, -1), (-1, 1)] * count, [[place // 3 for place in range(2 * count)]]
     for clusters in ((), labels):
         found = discretion_results(held, [1, -1] * count, principles=("x", "y"), clusters=clusters)
         for one in found:
             if one.name == "principle_priority":
-                assert one.interval is None
-                assert "no interval" in one.how
+                assert one.interval is not None
+                assert "unlike these" in one.interval.how
+                assert 0 < one.interval.low < (one.value or 0.0) < one.interval.high < 1
+                assert one.interval.high - one.interval.low > 0.1
     one_other = discretion_results(held, [-1, -1, *[1, -1] * (count - 1)], principles=("x", "y"))
     ends = next(one for one in one_other if one.name == "principle_priority").interval
     assert ends is not None

@@ -124,6 +124,9 @@ def test_a_policy_against_itself_is_at_no_distance() -> None:
     policy = Scripted({"": ["a b", "c"]}, logps=lambda word: log(P[word]))
     for one in kl_to_start([as_prompt("x"), as_prompt("y")], policy, policy, n=2):
         assert one.value == 0
+        assert one.interval is not None
+        assert (one.interval.low, one.interval.high) == (0, 0)
+        assert "no interval" not in one.how
     with pytest.raises(CapabilityError):
         kl_to_start([as_prompt("x")], Scripted("a"), Scripted("a"))
 

@@ -20,9 +20,7 @@ from concord.eval.costs.gaming import (
     hackable,
     picks_results,
 )
-from concord.eval.reckoning.draws import (
-    best_of_n_kl_bound,
-)
+from concord.eval.reckoning.draws import best_of_n_kl, best_of_n_kl_bound
 from concord.types import Challenge, Result
 
 
@@ -118,7 +116,8 @@ def test_noise_in_the_proxy_takes_its_share_of_the_gain(noise: float) -> None:
             result = found[f"{name}_reward {n}"]
             # 60 prompts of 64 draws: five standard errors of a mean, with room.
             assert result.value == pytest.approx(wanted, abs=0.25 * spread)
-            assert result.at["sqrt_kl"] == pytest.approx(sqrt(best_of_n_kl_bound(n)))
+            assert result.at["sqrt_kl_at_most"] == pytest.approx(sqrt(best_of_n_kl_bound(n)))
+            assert "sqrt_kl" not in result.at
     gap, part = found["overoptimisation_gap"], found["regressional_gap"]
     assert gap.value == pytest.approx(expected_maximum(32) * (spread - 1 / spread), abs=0.3 * spread)
     assert gap.value == pytest.approx((part.value or 0.0) + (found["unforeseen_gap"].value or 0.0))
@@ -234,6 +233,7 @@ def test_the_scales_that_results_speak_of() -> None:
         "overoptimisation_point": True,
         "overoptimisation_gap": False,
         "gold_lost": False,
+        "kl_estimate": None,
         "regressional_gap": False,
         "unforeseen_gap": False,
     }
@@ -249,6 +249,28 @@ def test_a_kl_that_is_known_is_taken_and_said() -> None:
     assert [one.value for one in exact[:6]] == [one.value for one in bound[:6]]
     with pytest.raises(InputError, match="the best of some n is not given; found n of 4: None"):
         best_of_n_results(draws, ns=[2, 4], kl={2: 0.09})
+
+
+def test_beside_the_bound_stands_what_the_draws_tell_of_the_kl() -> None:
+    apart = named(best_of_n_results(goodhart(1.0, prompts=8)))
+    for n in (2, 8, 32):
+        value, bound = apart[f"kl_estimate {n}"].value, best_of_n_kl_bound(n)
+        assert value is not None
+        assert bound - 0.011 < value <= bound  # the most is what 64 draws cannot show
+        assert "an estimate" in apart[f"kl_estimate {n}"].how
+    assert "kl_estimate 1" not in apart
+    # Two replies, of which one comes nine times in ten: the bound is far above what is so.
+    chance = np.random.default_rng(1)
+    rows = [[Scored(float(one), 0.5) for one in row] for row in chance.random(size=(60, 64)) < 0.9]
+    found = named(best_of_n_results(rows))
+    for n in (2, 4):
+        true = best_of_n_kl([0.1, 0.9], [0.0, 1.0], n)
+        assert found[f"kl_estimate {n}"].value == pytest.approx(true, rel=0.1)
+        assert true < 0.5 * best_of_n_kl_bound(n)
+    same = named(best_of_n_results([[Scored(1.0, float(place)) for place in range(8)]] * 4))
+    assert same["kl_estimate 4"].value == 0
+    exact = best_of_n_results(goodhart(1.0, prompts=8, draws=8), ns=[2], kl={2: 0.1})
+    assert not any(one.name == "kl_estimate" for one in exact)
 
 
 def test_prompts_with_too_few_scored_draws_are_failures() -> None:
@@ -356,7 +378,7 @@ def test_picks_are_followed_and_one_that_is_missing_is_a_failure() -> None:
     assert [found[f"proxy_reward {n}"].value for n in (1, 2, 4)] == pytest.approx([0.5, 1.0, 2.5])
     assert found["gold_lost"].value == pytest.approx(0.3)
     assert (found["gold_reward 4"].n, found["gold_reward 4"].failures) == (2, 1)
-    assert found["gold_reward 4"].at["sqrt_kl"] == pytest.approx(sqrt(best_of_n_kl_bound(4)))
+    assert found["gold_reward 4"].at["sqrt_kl_at_most"] == pytest.approx(sqrt(best_of_n_kl_bound(4)))
     turn = found["overoptimisation_point"].value
     assert turn is not None
     assert 0 < turn < sqrt(best_of_n_kl_bound(4))

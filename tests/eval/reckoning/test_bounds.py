@@ -6,16 +6,27 @@ from math import inf
 import numpy as np
 import pytest
 
-from concord.eval.reckoning import Level, difference, level, measured, ratio, scale_of, together, wilson
+from concord.eval.reckoning import (
+    SHARE,
+    Level,
+    Scale,
+    difference,
+    level,
+    measured,
+    ratio,
+    scale_of,
+    together,
+    wilson,
+)
 
 
-def of(values: list[float], *, scale: tuple[float, float] | None = None, clusters: object = ()) -> Level:
+def of(values: list[float], *, scale: Scale | None = None, clusters: object = ()) -> Level:
     (numbers,), design = measured(values, clusters=clusters)  # type: ignore[arg-type]
     return level(numbers, design, scale=scale)
 
 
 def test_a_scale_is_known_where_nothing_passes_its_ends() -> None:
-    assert scale_of([0.0, None], [1.0, 0.5]) == (0.0, 1.0)
+    assert scale_of([0.0, None], [1.0, 0.5]) == SHARE
     assert scale_of([0.0], [1.1]) is None
     assert scale_of([None], []) is None
 
@@ -24,27 +35,27 @@ def test_a_scale_is_known_where_nothing_passes_its_ends() -> None:
 def test_values_at_the_ends_of_a_scale_have_the_interval_of_a_share(hits: int) -> None:
     held = [1.0] * hits + [0.0] * (10 - hits)
     ends = wilson(hits, 10)
-    share = of(held, scale=(0.0, 1.0))
+    share = of(held, scale=SHARE)
     assert (share.low, share.high) == pytest.approx((ends.low, ends.high))
-    signs = of([2 * one - 1 for one in held], scale=(-1.0, 1.0))
+    signs = of([2 * one - 1 for one in held], scale=SHARE.apart)
     assert (signs.low, signs.high) == pytest.approx((2 * ends.low - 1, 2 * ends.high - 1))
 
 
 def test_values_that_are_all_alike_may_not_be_elsewhere() -> None:
     most = wilson(0, 20).high
-    half = of([0.5] * 20, scale=(0.0, 1.0))
+    half = of([0.5] * 20, scale=SHARE)
     assert (half.low, half.high) == pytest.approx((0.5 - most / 2, 0.5 + most / 2))
-    none = of([0.0] * 20, scale=(-1.0, 1.0))
+    none = of([0.0] * 20, scale=SHARE.apart)
     assert (none.low, none.high) == pytest.approx((-most, most))
     assert of([3.0] * 20) == Level(3.0, 3.0, 3.0)
     assert of([3.0] * 11) == Level(3.0, -inf, inf)
     assert of([3.0] * 40, clusters=([place // 4 for place in range(40)],)) == Level(3.0, -inf, inf)
-    assert not of([0.5, 0.7], scale=(0.0, 1.0), clusters=(["a", "a"],)).known
+    assert not of([0.5, 0.7], scale=SHARE, clusters=(["a", "a"],)).known
 
 
 def test_a_difference_has_newcombes_ends() -> None:
     """56 of 70 less 48 of 80, as published (Newcombe 1998, method 10)."""
-    one, other = (of([1.0] * hits + [0.0] * (n - hits), scale=(0.0, 1.0)) for hits, n in ((56, 70), (48, 80)))
+    one, other = (of([1.0] * hits + [0.0] * (n - hits), scale=SHARE) for hits, n in ((56, 70), (48, 80)))
     found = difference(one, other)
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
     assert not difference(one, Level(0.5, -inf, inf)).known

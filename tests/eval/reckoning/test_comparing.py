@@ -7,7 +7,14 @@ import pytest
 
 from concord.errors import InputError
 from concord.eval.reckoning import resampling
-from concord.eval.reckoning.comparing import Standings, detectable, simultaneous, spread
+from concord.eval.reckoning.comparing import (
+    DETECTABLE,
+    Standings,
+    detectable,
+    found_from,
+    simultaneous,
+    spread,
+)
 from concord.eval.reckoning.statistics import difference_result, mean_result
 from concord.types import Result
 from tests.eval.reckoning.chance import bound, clustered, crossed, draws
@@ -41,8 +48,10 @@ def scored(
 def test_who_is_clearly_apart_is_told_apart() -> None:
     scores, labels = scored({"base": 0, "sft": 1, "dpo": 2.0, "kto": 2.02})
     found = simultaneous(scores, clusters=(labels,))
-    assert found.groups == (frozenset({"dpo", "kto"}), frozenset({"sft"}), frozenset({"base"}))
-    assert frozenset({"dpo", "kto"}) not in found.told_apart
+    assert found.groups == (("kto", "dpo"), ("sft",), ("base",))
+    assert not found.apart("dpo", "kto")
+    assert found.apart("base", "sft")
+    assert ("sft", "base") in found.told_apart
     assert len(found.told_apart) == 5
     assert list(found.differences)[2:] == ["sft", "base"]
     second = found.differences["sft"]
@@ -96,12 +105,14 @@ def test_lower_can_be_better() -> None:
 def test_copies_are_one_group() -> None:
     scores, labels = scored({"a": 0})
     found = simultaneous({"a": scores["a"], "b": scores["a"], "c": scores["a"]}, clusters=(labels,))
-    assert found.groups == (frozenset("abc"),)
+    assert found.groups == (("a", "b", "c"),)
     assert {ends(result) for result in found.differences.values()} == {(0.0, 0.0)}
+    worse = simultaneous({"a": scores["a"], "b": scores["a"]}, higher_is_better=False).differences["b"]
+    assert "-" not in f"{worse.value} {ends(worse)}", "no zero is negative"
     rounded = {"a": [0.1 + 0.2] * 9, "b": [0.3] * 9}
-    assert simultaneous(rounded).groups == (frozenset("ab"),)
+    assert len(simultaneous(rounded).groups) == 1
     near = simultaneous({"a": scores["a"], "b": scores["a"], **scored({"c": -9}, 1)[0]}, clusters=(labels,))
-    assert near.groups == (frozenset("ab"), frozenset("c"))
+    assert near.groups == (("a", "b"), ("c",))
 
 
 def test_groups_overlap_where_the_middle_is_apart_from_neither() -> None:
@@ -112,8 +123,8 @@ def test_groups_overlap_where_the_middle_is_apart_from_neither() -> None:
     }
     scores = {str(mean): (mean + wave).tolist() for mean, wave in waves.items()}
     found = simultaneous(scores)
-    assert found.told_apart == {frozenset({"0.2", "0"})}
-    assert found.groups == (frozenset({"0.2", "0.1"}), frozenset({"0.1", "0"}))
+    assert found.told_apart == (("0.2", "0"),)
+    assert found.groups == (("0.2", "0.1"), ("0.1", "0"))
 
 
 def test_a_difference_without_spread_is_believed_if_there_is_enough_of_it() -> None:
@@ -135,7 +146,7 @@ def test_all_intervals_hold_at_once(prompts: int, seeds: int) -> None:
         found = simultaneous(scores, clusters=drawn[0][1])
         ranges = [ends(found.differences[str(place)]) for place in range(5)]
         held += all(low <= truth <= high for (low, high), truth in zip(ranges, to_best, strict=True))
-        false += frozenset("23") in found.told_apart
+        false += found.apart("2", "3")
     assert held / trials >= 0.95 - bound(0.95, trials)
     assert false / trials <= 0.05 + bound(0.95, trials)
 
@@ -145,9 +156,7 @@ def test_a_place_without_a_score_is_left_out_for_all() -> None:
     assert {(result.n, result.failures) for result in found.differences.values()} == {(2, 2)}
     assert found.differences["a"].value == 1.5
     none = simultaneous({"a": [1, None], "b": [None, 2]})
-    assert none == Standings(
-        differences=none.differences, told_apart=frozenset(), groups=(frozenset({"a", "b"}),)
-    )
+    assert none == Standings(differences=none.differences, told_apart=(), groups=(("a", "b"),))
     assert {result.why_none for result in none.differences.values()} == {"no place has a score of each"}
     empty = simultaneous({"a": [], "b": []}).differences["a"]
     assert empty.why_none == "there was nothing to measure"
@@ -155,7 +164,7 @@ def test_a_place_without_a_score_is_left_out_for_all() -> None:
 
 def test_one_place_tells_nobody_apart() -> None:
     found = simultaneous({"a": [1.0], "b": [0.0]})
-    assert found.groups == (frozenset({"a", "b"}),)
+    assert found.groups == (("a", "b"),)
     assert found.differences["a"].interval is None
     assert found.differences["a"].how == "no interval: too few places, or clusters of them"
 
@@ -199,6 +208,38 @@ def test_a_pilot_shows_what_values_share() -> None:
     assert (sd, *icc) == pytest.approx((3, 0.3), rel=0.08)
     assert spread([1.0, None, 2.0, 3.0]) == (pytest.approx(1.0), ())
     assert spread([2.0, 2.0]) == (0.0, ())
+
+
+def test_what_would_have_been_found_is_what_the_spread_and_the_clusters_of_the_values_allow() -> None:
+    values, clusters = next(draws(clustered(60, 5, 0.3), 1))
+    found = found_from("gain", values.tolist(), clusters=clusters, unit="pairs", how="ours less theirs")
+    sd, icc = spread(values.tolist(), clusters=clusters)
+    assert found.value == pytest.approx(detectable(sd, 300, clusters=(60,), icc=icc))
+    assert (found.name, found.at, found.n, found.unit) == (DETECTABLE, {"of": "gain"}, 300, "pairs")
+    low, high = ends(found)
+    assert 0 < low < (found.value or 0.0) < high
+    assert "80% of repetitions" in found.how
+    assert found.how.endswith("; ours less theirs")
+    alone = found_from("gain", [*values.tolist(), None])
+    sd, _ = spread(values.tolist())
+    assert alone.value == pytest.approx(detectable(sd, 300))
+    assert (alone.n, alone.failures) == (300, 1)
+    # One cluster that holds half of the values leaves as few as if there were hardly four.
+    uneven = found_from("gain", values.tolist(), clusters=([max(0, place - 149) for place in range(300)],))
+    assert (uneven.value or 0.0) > (found.value or 0.0)
+
+
+def test_pairs_that_do_not_differ_or_are_too_few_show_no_spread() -> None:
+    for gaps, labels, why in (
+        ([0.1 + 0.2, 0.3, 0.3], None, "the same in each pair"),
+        ([1.0], None, "too few pairs"),
+        ([1.0, 2.0], ["a", "a"], "too few pairs"),
+        ([None], None, "nothing to measure"),
+        ([], None, "nothing to measure"),
+    ):
+        found = found_from("gain", gaps, clusters=() if labels is None else (labels,))
+        assert found.value is None
+        assert why in found.why_none
 
 
 def test_pilots_are_right_on_average() -> None:

@@ -14,9 +14,9 @@ from concord.eval.reckoning.rows import (
     outcome_result,
     rate_result,
     share_among,
-    within,
 )
-from concord.types import Interval, Result
+from concord.eval.reckoning.statistics import SHARE, Scale
+from concord.types import Interval
 
 
 def test_missing_rows_are_left_out_and_counted() -> None:
@@ -28,7 +28,7 @@ def test_missing_rows_are_left_out_and_counted() -> None:
 def test_an_interval_stays_on_the_scale() -> None:
     rows = [0.9, 0.97, 0.99, 0.2, 1.0]
     free = complete_result("x", rows, fmean, why_none="none")
-    held = complete_result("x", rows, fmean, why_none="none", scale=(0.0, 1.0))
+    held = complete_result("x", rows, fmean, why_none="none", scale=SHARE)
     rate = rate_result("x", rows)
     assert free.interval is not None
     assert held.interval is not None
@@ -38,10 +38,8 @@ def test_an_interval_stays_on_the_scale() -> None:
 
 
 def test_a_value_that_rounding_moved_off_the_scale_keeps_its_place_in_its_interval() -> None:
-    one = Result(name="x", value=1 + 1e-12, n=3, interval=Interval(0.8, 1.2, level=0.95, how="t"))
-    assert (ends := within(one).interval) is not None
+    ends = SHARE.clip(1 + 1e-12, Interval(0.8, 1.2, level=0.95, how="t"))
     assert (ends.low, ends.high) == (0.8, 1 + 1e-12)
-    assert within(Result(name="x", value=None, n=0)).interval is None
 
 
 def test_labels_go_with_their_rows() -> None:
@@ -117,12 +115,33 @@ def test_the_wider_way_of_sharing_stands() -> None:
     one = left_out_result("mean", mean, [[0] * 80], why_none="")
     assert one.interval is None, "one unit shows nothing"
     assert "one cluster" in one.how
+    whole = left_out_result("mean", mean, [[0] * 80], why_none="", scale=Scale(0.0, 7.0)).interval
+    assert whole is not None, "but it cannot leave its scale"
+    assert 0 < whole.low < 0.1
+    assert 6.9 < whole.high < 7
+
+
+def test_a_statistic_that_no_part_moves_has_the_interval_of_pairs_that_were_not_seen() -> None:
+    def same(places: object) -> float:
+        return 1.0
+
+    found = left_out_result("x", same, [range(30)], why_none="", scale=SHARE)
+    assert found.interval is not None
+    # By Wilson's interval at most 0.1135 of the values are unlike these, and (1 - 0.1135)^2 of pairs alike.
+    ends = (found.interval.low, found.interval.high)
+    assert ends == (pytest.approx((1 - 0.11351339) ** 2), 1)
+    open_ended = left_out_result("x", same, [range(30)], why_none="")
+    assert open_ended.interval is None, "a scale without end tells nothing"
 
 
 def test_an_interval_stays_within_its_ends() -> None:
     values = [1.0] * 8 + [0.9]
     interval = left_out_result(
-        "x", lambda kept: fmean(values[place] for place in kept), [range(9)], why_none="", scale=(0.98, 1.0)
+        "x",
+        lambda kept: fmean(values[place] for place in kept),
+        [range(9)],
+        why_none="",
+        scale=Scale(0.98, 1.0),
     ).interval
     assert interval is not None
     assert (interval.low, interval.high) == (0.98, 1)

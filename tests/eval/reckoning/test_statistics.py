@@ -1,6 +1,6 @@
 """Results with intervals: published and closed values, how often they hold the truth, and what is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import log, nan, sqrt
 from statistics import NormalDist, fmean, median, stdev
 
@@ -10,12 +10,15 @@ import pytest
 from concord.errors import InputError
 from concord.eval.reckoning import resampling
 from concord.eval.reckoning.statistics import (
+    SHARE,
+    Scale,
     difference_result,
     mean_result,
     ratio_result,
     share_result,
     statistic_result,
     wilson,
+    withheld,
 )
 from concord.types import Challenge, Interval, Result
 from tests.eval.reckoning.chance import Draw, alone, bound, clustered, crossed, draws, hits
@@ -326,9 +329,7 @@ NO_INTERVAL: dict[str, Callable[[], Result]] = {
     "no interval: nothing differs between the 2 clusters": lambda: mean_result(
         "x", [0, 1, 0, 1], clusters=(list("aabb"),)
     ),
-    "no interval: all values are of one cluster": lambda: share_result(
-        "x", [True, False], clusters=(["a", "a"],)
-    ),
+    "no interval: all values are of one cluster": lambda: mean_result("x", [1, 3], clusters=(["a", "a"],)),
     "no interval: one of the 3 independent values holds all that is divided by": lambda: ratio_result(
         "x", [1, 2, 3], [0, 0, 2]
     ),
@@ -347,6 +348,76 @@ def test_where_there_is_no_interval_it_is_said_why(why: str) -> None:
     assert result.value is not None
     assert result.interval is None
     assert why in result.how
+
+
+def test_values_that_are_all_alike_have_the_interval_of_a_share_where_their_scale_has_ends() -> None:
+    labels = [place // 3 for place in range(30)]
+    for clusters in ((), (labels,)):
+        never = share_result("x", [False] * 30, clusters=clusters)
+        assert ends(mean_result("x", [0] * 30, clusters=clusters, scale=SHARE)) == pytest.approx(ends(never))
+        high = ends(never)[1]
+        some = mean_result("x", [0.4] * 30, clusters=clusters, scale=SHARE)
+        assert ends(some) == pytest.approx((0.4 - 0.4 * high, 0.4 + 0.6 * high))
+        lost = difference_result("x", [0] * 30, [1] * 30, clusters=clusters, scale=Scale(-1.0, 1.0))
+        assert ends(lost) == pytest.approx((-1, -1 + 2 * high))
+        ratio = ratio_result("x", [3] * 30, [3] * 30, clusters=clusters, scale=SHARE)
+        assert ends(ratio) == pytest.approx((1 - high, 1))
+        assert mean_result("x", [0] * 30, clusters=clusters, scale=Scale(0.0)).interval is None
+    assert "from 0 to 1" in (some.interval.how if some.interval else "")
+
+
+def test_a_single_value_or_cluster_says_next_to_nothing() -> None:
+    low, high = ends(share_result("x", [True, True, False], clusters=(["a", "a", "a"],)))
+    assert (low, high) == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
+    low, high = ends(share_result("x", [True, True], clusters=(["a", "a"],)))
+    assert (low, high) == (pytest.approx(0, abs=0.02), 1)
+    one = ends(mean_result("x", [0.5, 0.7], clusters=(["a", "a"],), scale=SHARE))
+    assert one == pytest.approx((0, 1), abs=0.02)
+    # Of a single independent value: Wilson's interval on one.
+    assert ends(mean_result("x", [1.0], scale=SHARE)) == pytest.approx(ends(share_result("x", [True])))
+
+
+def test_a_statistic_that_no_resample_moves_reaches_as_far_as_rows_that_were_not_seen_take_it() -> None:
+    rows = [("a", 1.0)] * 15 + [("b", 1.0)] * 15
+
+    def gap(drawn: Sequence[tuple[str, float]]) -> float | None:
+        of = {kind: [value for name, value in drawn if name == kind] for kind in "ab"}
+        return fmean(of["a"]) - fmean(of["b"]) if all(of.values()) else None
+
+    extremes = [[("a", 1.0), ("b", 0.0)], [("a", 0.0), ("b", 1.0)]]
+    found = statistic_result("x", rows, gap, scale=Scale(-1.0, 1.0, extremes))
+    # Each group of 15 counts by itself: none of 15 is at most 0.2039.
+    _, most = ends(share_result("x", [False] * 15))
+    assert (found.value, ends(found)) == (0, pytest.approx((-most, most), abs=0.01))
+    low, high = ends(statistic_result("x", rows, gap, scale=Scale(-1.0, 1.0)))
+    assert (low, high) == pytest.approx((-0.1135, 0.1135), abs=1e-3)
+    moving = statistic_result("x", [0.1, 0.9, 1.0], fmean, scale=SHARE)
+    assert ends(moving)[1] == 1, "and no interval leaves the scale"
+
+
+@pytest.mark.parametrize("share", [0.01, 0.03])
+def test_intervals_on_a_scale_hold_the_truth_where_values_are_nearly_all_alike(share: float) -> None:
+    chance, held, trials = np.random.default_rng(3), 0, 600
+    for _ in range(trials):
+        values = np.where(chance.random(30) < share, 1.0, 0.2)
+        if (values == 0.2).all():
+            low, high = ends(mean_result("x", values.tolist(), scale=SHARE))
+            held += low <= 0.2 + 0.8 * share <= high
+        else:
+            held += 1
+    assert held / trials >= 0.95
+
+
+def test_a_value_without_an_interval_is_withheld_with_what_came_of_it() -> None:
+    kept = mean_result("x", [1.0, 2.0, 4.0])
+    assert withheld(kept) is kept
+    lone = withheld(mean_result("x", [3.0], unit="pairs", how="asked"))
+    assert (lone.value, lone.n, lone.how) == (None, 1, "asked")
+    assert lone.why_none == (
+        "no interval can be told (there is one value only); it came to 3 over 1 pairs; measure more"
+    )
+    none = mean_result("x", [None])
+    assert withheld(none) is none
 
 
 def test_where_there_is_no_value_it_is_said_why() -> None:

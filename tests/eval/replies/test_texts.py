@@ -96,12 +96,6 @@ def test_a_collapsed_policy_says_one_thing_to_every_prompt() -> None:
     collapsed, varied = named(text_results(COLLAPSED)), named(text_results(VARIED))
     assert collapsed["overlap_among_prompts"].value == 1
     assert collapsed["opening_entropy"].value == 0
-    for name in ("overlap_among_prompts", "opening_entropy", "distinct_1"):
-        assert collapsed[name].interval is None, "nothing differs that would show how far it may be off"
-        assert "no interval" in collapsed[name].how
-    alone = named(text_results([said(f"{word} is all") for word in "abcdefghijklmnopqrstuvwxyz"]))
-    assert alone["opening_entropy"].value == pytest.approx(log2(26))
-    assert alone["opening_entropy"].interval is None
     assert (varied["overlap_among_prompts"].value or 0) < 0.5
     assert 0 < (varied["opening_entropy"].value or 0) <= log2(24)
     for n in (1, 2, 3):
@@ -111,6 +105,19 @@ def test_a_collapsed_policy_says_one_thing_to_every_prompt() -> None:
         interval = mixed[name].interval
         assert interval is not None
         assert interval.low < (mixed[name].value or 0) < interval.high
+
+
+def test_replies_that_are_all_alike_are_as_sure_as_replies_that_were_not_seen_allow() -> None:
+    alone = named(text_results([said(f"{word} is all") for word in "abcdefghijklmnopqrstuvwxyz"]))
+    assert alone["opening_entropy"].value == pytest.approx(log2(26))
+    collapsed = named(text_results(COLLAPSED))
+    found = [collapsed[name] for name in ("overlap_among_prompts", "opening_entropy", "distinct_1")]
+    for one in (*found, alone["opening_entropy"]):
+        assert one.interval is not None
+        assert "unlike these" in one.interval.how
+        most = log2(26) if one.name == "opening_entropy" else 1.0
+        assert 0 <= one.interval.low <= (one.value or 0.0) <= one.interval.high <= most
+        assert one.interval.high - one.interval.low > 0.2 * most
 
 
 def test_lengths_in_words_and_where_known_in_tokens() -> None:

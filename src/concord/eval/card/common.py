@@ -5,11 +5,11 @@ scored in Python or by `concord score`. In Python the parameters are called so; 
 of its flags it was not given.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from concord.eval.reckoning import described
+from concord.eval.reckoning import described, withheld
 from concord.types import Challenge, Ledger, Policy, Result
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "making",
     "missing",
     "placed",
+    "sure",
     "weights",
 ]
 
@@ -61,6 +62,22 @@ def missing(
     )
 
 
+_COUNTED = "counted, so it has no interval"
+
+
+def counted(
+    name: str, value: float, how: str, challenge: Challenge, *, unit: str, higher: bool | None = None
+) -> Result:
+    """A number that was counted and not sampled, and says so in place of an interval."""
+    about = described(f"{how}; {_COUNTED}", unit=unit, challenge=challenge, higher=higher)
+    return Result(name=name, value=value, n=1, **about)
+
+
+def sure(results: Iterable[Result]) -> tuple[Result, ...]:
+    """Results as they stand on a card: what has no interval and was not counted is withheld, and why."""
+    return tuple(one if one.how.endswith(_COUNTED) else withheld(one) for one in results)
+
+
 def placed(
     results: Sequence[Result],
     challenge: Challenge,
@@ -95,17 +112,10 @@ def making(ledger: Ledger | None) -> list[Result]:
         if value is None:
             found.append(missing(f"run_{name}", Challenge.EFFICIENCY, _UNLOGGED, unit="runs", higher=False))
         else:
-            found.append(counted(f"run_{name}", float(value), how, unit="runs", higher=False))
+            kept = counted(f"run_{name}", value, how, Challenge.EFFICIENCY, unit="runs", higher=False)
+            found.append(kept)
     why = "this needs runs on growing shares of the data, as a study makes them; one model shows no curve"
     return [
         *found,
         missing("data_to_target", Challenge.EFFICIENCY, why, unit="labels", higher=False),
     ]
-
-
-def counted(name: str, value: float, how: str, *, unit: str = "models", higher: bool | None = None) -> Result:
-    """A number that was counted, and so has no interval."""
-    about = described(
-        f"{how}; counted, so it has no interval", unit=unit, challenge=Challenge.EFFICIENCY, higher=higher
-    )
-    return Result(name=name, value=value, n=1, **about)

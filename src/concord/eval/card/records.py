@@ -16,7 +16,7 @@ from concord.types import Scorecard
 
 __all__ = ["CARD_FORMAT", "CardPrompt", "CardRecord", "CardSettings", "Tell"]
 
-CARD_FORMAT = 6
+CARD_FORMAT = 7
 """Counts the changes after which the same policy gets another card."""
 
 Tell: TypeAlias = Callable[[float, str], None]

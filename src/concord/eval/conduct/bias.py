@@ -22,6 +22,7 @@ from concord.eval.reckoning import (
     Design,
     Floats,
     Labels,
+    Scale,
     check_alike,
     described,
     difference,
@@ -277,7 +278,7 @@ def group_gaps(
 
 
 def _of_largest_gap(
-    parts: Sequence[tuple[Floats, Design]], scale: tuple[float, float] | None, seed: int
+    parts: Sequence[tuple[Floats, Design]], scale: Scale | None, seed: int
 ) -> Interval | None:
     """[max L_gh, max U_gh] over pairs of groups, |M_g - M_h| in [L_gh, U_gh], not below 0.
 

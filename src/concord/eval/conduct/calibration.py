@@ -13,13 +13,13 @@ al. 2022 (arXiv 2208.02814, control of risks).
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, inf
+from math import ceil, inf, log
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from concord.errors import InputError, Said, explain
-from concord.eval.reckoning import About, Labels, check_alike, complete_result, mean_result, within
+from concord.eval.reckoning import SHARE, About, Labels, Scale, check_alike, complete_result, mean_result
 from concord.types import Challenge, Result
 
 __all__ = [
@@ -40,7 +40,10 @@ __all__ = [
 ]
 
 _Floats = NDArray[np.float64]
+_EXTREMES = (((1.0, 0.0),), ((1.0, 1.0),), ((0.0, 1.0),), ((1.0, 1.0), (0.0, 0.0)), ((1.0, 0.0), (0.0, 1.0)))
+# Of confidence and outcome: surely wrong, surely right, and the two told apart, or taken for each other.
 _SMALLEST = 1e-12  # a probability below this would make one sure mistake outweigh everything
+_MOST = -log(_SMALLEST)
 
 
 # --- calibration ------------------------------------------------------------------------------------------
@@ -134,7 +137,7 @@ def calibration_results(
         _checked(*np.asarray(there).T)
     each: list[tuple[str, _Measure, str, float]] = [
         ("brier", brier, "mean squared distance of confidence from outcome", 1.0),
-        ("log_loss", log_loss, "mean -log of the confidence in what was the case, in nats", inf),
+        ("log_loss", log_loss, "mean -log of the confidence in what was the case, in nats", _MOST),
     ]
     whole: list[tuple[str, _Measure, str]] = [
         (
@@ -151,15 +154,13 @@ def calibration_results(
         ("area_under_risk", area_under_risk, "mean share of wrong replies as the surest are answered first"),
     ]
     results = [
-        within(
-            mean_result(
-                name,
-                [None if row is None else measure([row[0]], [row[1]]) for row in rows],
-                clusters=clusters,
-                seed=seed,
-                **_about(how, higher=False),
-            ),
-            high=highest,
+        mean_result(
+            name,
+            [None if row is None else measure([row[0]], [row[1]]) for row in rows],
+            clusters=clusters,
+            seed=seed,
+            scale=Scale(0.0, highest),
+            **_about(how, higher=False),
         )
         for name, measure, how, highest in each
     ]
@@ -169,7 +170,7 @@ def calibration_results(
             rows,
             lambda some, measure=measure: measure(*np.asarray(some, dtype=np.float64).T),
             why_none="right and wrong replies are both needed; ask other questions",
-            scale=(0.0, 1.0),
+            scale=SHARE._replace(extremes=_EXTREMES),
             clusters=clusters,
             seed=seed,
             **_about(how, higher=name == "error_auroc"),

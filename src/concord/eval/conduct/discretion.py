@@ -22,6 +22,7 @@ from typing import Literal, TypeAlias
 from concord.errors import InputError, Said, explain
 from concord.eval.order.winrate import judge_both
 from concord.eval.reckoning import (
+    SHARE,
     About,
     Labels,
     check_alike,
@@ -290,7 +291,7 @@ def _priorities(
             partial(priority, rank),
             units,
             why_none=never,
-            scale=(0.0, 1.0),
+            scale=SHARE,
             alike=len(kinds) < 2,
             seed=seed,
             **about,

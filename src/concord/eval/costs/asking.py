@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concord.errors import InputError, explain
 from concord.eval.costs.gaming import Scored, best_of_n_results, picks_results
 from concord.eval.order.winrate import judge_both
-from concord.eval.reckoning import Labels, mean_result
+from concord.eval.reckoning import Labels, rate_result
 from concord.eval.replies import drawn, scored
 from concord.feedback.pairs import Pair, PairJudge
 from concord.types import Challenge, Feedback, Item, Policy, Result, Sampling, Turns
@@ -108,7 +108,7 @@ def _distinct(
 ) -> Result:
     """How many of the draws differ: where few do, the best of many is the best of few."""
     differ = [len(set(row)) / len(row) if row else None for row in replies]
-    return mean_result(
+    return rate_result(
         "distinct_draws",
         differ,
         clusters=clusters,

@@ -20,11 +20,12 @@ from math import exp, expm1, fsum, inf, isfinite, log
 from typing import TypeVar
 
 from concord.errors import InputError, Said, explain
-from concord.eval.reckoning import About, Labels, check_alike, mean_result, ratio_result
+from concord.eval.reckoning import LEVEL, About, Labels, check_alike, mean_result, ratio_result
 from concord.types import (
     Ask,
     Challenge,
     Finish,
+    Interval,
     Policy,
     Prompt,
     Reply,
@@ -82,7 +83,17 @@ def kl_results(
         about = _about(f"{words}, per token of replies drawn from the policy", estimator)
         token = ratio_result("kl_per_token", values, lengths, clusters=clusters, seed=seed, **about)
         results += [whole, token]
+    if rows and all(row is None or tuple(row[0]) == tuple(row[1]) for row in rows):
+        return [_equal(one) for one in results]
     return results
+
+
+def _equal(result: Result) -> Result:
+    """A distance between two that are the same on each reply: 0, with no width."""
+    if result.value is None:
+        return result
+    equal = Interval(0.0, 0.0, level=LEVEL, how=f"the two are equal on each of {result.n} replies")
+    return replace(result, interval=equal, how=result.how.partition("; no interval")[0])
 
 
 def _check(rows: Sequence[tuple[Sequence[float], Sequence[float]]]) -> None:

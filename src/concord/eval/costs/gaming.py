@@ -16,7 +16,7 @@ of n, and R(d) = d (a - b log d) under reinforcement learning (Gao et al. 2023, 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
-from math import exp, inf, isfinite, log, sqrt
+from math import exp, isfinite, log, sqrt
 from statistics import fmean
 from typing import Literal, TypeAlias, TypedDict
 
@@ -25,8 +25,11 @@ from numpy.typing import NDArray
 
 from concord.errors import InputError, Said, explain, nearest
 from concord.eval.reckoning import (
+    SHARE,
     About,
     Labels,
+    Scale,
+    best_of_n_kl,
     best_of_n_kl_bound,
     best_of_n_mean,
     between,
@@ -37,6 +40,7 @@ from concord.eval.reckoning import (
 from concord.types import Challenge, Result
 
 __all__ = [
+    "AT_MOST",
     "Form",
     "OverFit",
     "Scored",
@@ -52,6 +56,9 @@ _Floats = NDArray[np.float64]
 Form: TypeAlias = Literal["best of n", "reinforcement learning"]
 """How a policy was moved away from its base, which decides how rewards go with d."""
 _FORMS = ("best of n", "reinforcement learning")
+
+AT_MOST = "sqrt_kl_at_most"
+"""The coordinate of a point that stands at a bound: so far from the base, or nearer. `sqrt_kl` is exact."""
 
 
 # --- the curve of a reward --------------------------------------------------------------------------------
@@ -152,6 +159,8 @@ class _Prompt:
     gold: _Floats
     covariance: float = field(default=0.0, kw_only=True)
     variance: float = field(default=0.0, kw_only=True)
+    kl: Sequence[float] = field(default=(), kw_only=True)
+    """To the base, by the scores that come twice among its draws; nothing where no draws are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -164,7 +173,11 @@ class _Curves:
     at: Sequence[Mapping[str, float]]
     clusters: Sequence[Labels]
     seed: int
+    scale: Scale = field(default_factory=Scale)
+    """The ends that gold cannot pass."""
     gold: str = "mean gold score of {}"
+    bound: bool = False
+    """Whether the distances are no more than bounds from above."""
     reading: str = ""
     """What gold is, where it is not a score: results of two readings are never held against each other."""
 
@@ -176,7 +189,7 @@ class _About(TypedDict):
 
 _ABOUT: _About = {"unit": "prompts", "challenge": Challenge.GAMING}
 _LEAST_POINTS = 3  # as many as there are parameters, and the base
-_BOUND = "from the bound log n - (n - 1) / n"
+_BOUND = "from the bound log n - (n - 1) / n, which KL is at most"
 _NO_SPREAD = "the proxy finds all draws to a prompt equal; take one that tells replies apart"
 _NO_PROMPT = "no prompt has a score at every point of the curve; look at why replies have no score"
 _NO_TURN = (
@@ -191,22 +204,30 @@ def best_of_n_results(
     kl: Mapping[int, float] | None = None,
     clusters: Sequence[Labels] = (),
     seed: int = 0,
+    scale: Scale | None = None,
 ) -> list[Result]:
     """Proxy and gold of the best of n by proxy, as n grows, from draws of the base that both have scored.
 
     draws: for each prompt; None for a draw that has no score. A prompt with fewer scored draws than the
         largest n is a failure: points that rest on different prompts are no curve
     ns: powers of two up to half of the draws, if left out; beyond, single draws decide
-    kl: the KL to the base for each n, where it is known exactly; else the bound is taken, and called one
+    kl: the KL to the base for each n, where it is known exactly; else the bound is taken, and called one, and
+        beside it stands what the draws themselves tell: how far the best of n of these is from them
+    scale: the ends that gold cannot pass
     """
     most = max(map(len, draws), default=0)
     ns = sorted({1, *(ns or (2**power for power in range(most.bit_length()) if 2 ** (power + 1) <= most))})
     known = {n: best_of_n_kl_bound(n) for n in ns} if kl is None else {1: 0.0, **kl}
     _check_kls(ns, known)
     curves = _of_n([_best_of(row, ns) for row in draws], {n: known[n] for n in ns}, clusters, seed)
-    by = "the best of n by proxy, over all subsets of the draws; sqrt_kl is "
-    by += _BOUND if kl is None else "exact"
-    return [*_curve_results(curves, by), _gap(curves), *_regression_results(curves)]
+    curves = replace(curves, scale=scale or Scale())
+    by = "the best of n by proxy, over all subsets of the draws; "
+    if kl is None:
+        found = [*_curve_results(curves, f"{by}{AT_MOST} is {_BOUND}"), *_kl_results(curves)]
+    else:
+        curves = replace(curves, bound=False, at=[{"n": n, "sqrt_kl": sqrt(known[n])} for n in ns])
+        found = _curve_results(curves, f"{by}sqrt_kl is exact")
+    return [*found, _gap(curves), *_regression_results(curves)]
 
 
 def picks_results(
@@ -225,21 +246,23 @@ def picks_results(
     kls = {n: best_of_n_kl_bound(n) for n in ns}
     curves = replace(
         _of_n([_of_course(row) for row in picks], kls, clusters, seed),
+        scale=SHARE,
         gold="mean preference, in both orders, for {} over a plain draw",
         reading="preference to a plain draw",
     )
-    return _curve_results(curves, f"the best of the first n draws by proxy; sqrt_kl is {_BOUND}")
+    return _curve_results(curves, f"the best of the first n draws by proxy; {AT_MOST} is {_BOUND}")
 
 
 def _of_n(
     prompts: Sequence[_Prompt | None], kls: Mapping[int, float], clusters: Sequence[Labels], seed: int
 ) -> _Curves:
-    """The curves of best of n at these KLs."""
+    """The curves of best of n at these KLs, which are bounds."""
     return _Curves(
         form="best of n",
         prompts=prompts,
         distances=np.sqrt([*kls.values()]),
-        at=[{"n": n, "sqrt_kl": sqrt(kl)} for n, kl in kls.items()],
+        at=[{"n": n, AT_MOST: sqrt(kl)} for n, kl in kls.items()],
+        bound=True,
         clusters=clusters,
         seed=seed,
     )
@@ -257,6 +280,7 @@ def _best_of(row: Sequence[Scored | None], ns: Sequence[int]) -> _Prompt | None:
         np.asarray([best_of_n_mean(proxy, gold, n) for n in ns]),
         covariance=float((apart * (np.asarray(gold) - fmean(gold))).mean()),
         variance=float((apart * apart).mean()),
+        kl=[best_of_n_kl([1 / len(proxy)] * len(proxy), proxy, n) for n in ns],
     )
 
 
@@ -303,7 +327,48 @@ def _curve_results(curves: _Curves, by: str) -> list[Result]:
         return float(between(mean.max(), mean[-1]))
 
     lost = "gold where it is highest, less gold at the farthest point; chance alone gives some"
-    return [*found, _turning_point(curves), _statistic(curves, "gold_lost", fall, lost, scale=(0.0, inf))]
+    scale = Scale(0.0, curves.scale.high - curves.scale.low, _extremes(curves))
+    return [*found, _turning_point(curves), _statistic(curves, "gold_lost", fall, lost, scale=scale)]
+
+
+def _extremes(curves: _Curves) -> list[list[_Prompt]]:
+    """Prompts whose gold rises from end to end of its scale, and such whose gold falls so."""
+    low, high, far = curves.scale.low, curves.scale.high, float(curves.distances[-1])
+    if not (far and isfinite(low) and isfinite(high)):
+        return []
+    rising = low + (high - low) * curves.distances / far
+    falling = high + low - rising
+    return [[_Prompt(np.zeros_like(gold), gold)] for gold in (rising, falling)]
+
+
+def _kl_results(curves: _Curves) -> list[Result]:
+    """How far the best of n is from the base by the draws there are: replies of one score share the gain.
+
+    The law of best of n among draws that each count 1 / N. It knows no reply that was not drawn, which makes
+    it a little too small; with half of the draws as n it falls short of the bound by 0.01 where all scores
+    differ, while the bound may be double what is so where few replies are likely.
+    """
+    how = (
+        "KL of the best of n by proxy to the base, in nats: an estimate, by the scores that come twice among"
+        " the draws; it is at most log n - (n - 1) / n"
+    )
+    found: list[Result] = []
+    for column, at in enumerate(curves.at):
+        if at["n"] > 1:
+            values = [prompt and prompt.kl[column] for prompt in curves.prompts]
+            about: About = {**_ABOUT, "how": how, "at": {"n": at["n"]}}
+            scale = Scale(0.0, best_of_n_kl_bound(round(at["n"])))
+            found.append(
+                mean_result(
+                    "kl_estimate",
+                    values,
+                    clusters=curves.clusters,
+                    seed=curves.seed,
+                    scale=scale,
+                    **about,
+                )
+            )
+    return found
 
 
 def _gap(curves: _Curves) -> Result:
@@ -316,7 +381,7 @@ def _gap(curves: _Curves) -> Result:
     def gap(prompts: Sequence[_Prompt]) -> float:
         return _less(_widest(prompts))
 
-    return _statistic(curves, "overoptimisation_gap", gap, how, scale=(0.0, inf))
+    return _statistic(curves, "overoptimisation_gap", gap, how, scale=Scale(0.0))
 
 
 def _turning_point(curves: _Curves) -> Result:
@@ -337,14 +402,19 @@ def _turning_point(curves: _Curves) -> Result:
         a, b = solver @ gained
         return OverFit(form=curves.form, a=float(a), b=float(b)).best(farthest)
 
+    scale = Scale(0.0, farthest, _extremes(curves))
+    bound = "; KL is at most that" if curves.bound else ""
     how = (
         f"sqrt(KL) beyond which gold falls, by the best fit of the curve of {curves.form}; where it has not"
-        " turned in a resample, the farthest point counts"
+        f" turned in a resample, the farthest point counts{bound}"
     )
-    found = _statistic(curves, name, turn, how, why_none=_NO_TURN, scale=(0.0, farthest))
+    found = _statistic(curves, name, turn, how, why_none=_NO_TURN, scale=scale)
     if found.value is None or found.value < farthest:
         return found
-    why = f"gold has not turned at sqrt(KL) of {farthest:.3g}, the farthest; optimise further to see it turn"
+    why = (
+        f"gold has not turned at sqrt(KL) of {'at most ' * curves.bound}{farthest:.3g}, the farthest;"
+        " optimise further to see it turn"
+    )
     return replace(found, value=None, interval=None, why_none=why)
 
 
@@ -399,10 +469,11 @@ def _mean(
     at: Mapping[str, str | float] | None = None,
 ) -> Result:
     about: About = {**_ABOUT, "how": how, "at": at or {}}
+    scale = curves.scale if name == "gold_reward" else None
     if name != "proxy_reward":
         about["higher_is_better"] = name == "gold_reward"
         about["reading"] = curves.reading
-    return mean_result(name, values, clusters=curves.clusters, seed=curves.seed, **about)
+    return mean_result(name, values, clusters=curves.clusters, seed=curves.seed, scale=scale, **about)
 
 
 def _statistic(
@@ -412,7 +483,7 @@ def _statistic(
     how: str,
     *,
     why_none: str = _NO_SPREAD,
-    scale: tuple[float, float] = (-inf, inf),
+    scale: Scale | None = None,
 ) -> Result:
     return complete_result(
         name,

@@ -29,6 +29,7 @@ from concord.eval.reckoning import (
     About,
     Labels,
     Level,
+    Scale,
     check_alike,
     difference,
     difference_result,
@@ -195,7 +196,8 @@ def robustness_results(
             "alignment_gain", after, base[split], clusters=labels, seed=seed, **about
         )
     ratios: list[Result] = []
-    scale = (-1.0, 1.0) if scale_of(*aligned.values(), *base.values()) else None
+    shares = scale_of(*aligned.values(), *base.values())
+    scale = shares and shares.apart
     for split in aligned:
         if split != inside:
             how = f"what alignment gained on {split}, relative to {inside}"
@@ -265,9 +267,7 @@ class _Sides:
     together: float
 
 
-def _sides(
-    scores: _Scores, clusters: _Clusters, scale: tuple[float, float] | None, seed: int
-) -> _Sides | None:
+def _sides(scores: _Scores, clusters: _Clusters, scale: Scale | None, seed: int) -> _Sides | None:
     """The two splits of these scores, the first inside; None where one has no score."""
     parts = {split: measured(values, clusters=clusters.get(split, ())) for split, values in scores.items()}
     if not all(len(values) for (values,), _ in parts.values()):

@@ -82,7 +82,8 @@ def recovered_result(
         why = "not measurable: it is not certain that the truth teaches more than the weak teacher does; take"
         why += " more items, or models further apart"
         return Result(name=name, value=None, n=len(w), failures=failures, why_none=why, **about)
-    scale = (-1.0, 1.0) if scale_of(w, s, top) else None
+    shares = scale_of(w, s, top)
+    scale = shares and shares.apart
     one, other = (level(values, design, scale=scale, seed=seed) for values in (gained, gap))
     labels = [factor.tolist() * 2 for factor in design.factors]
     ends = ratio(one, other, together=together(gained, gap, labels))

@@ -17,7 +17,7 @@ from typing import TypedDict
 import numpy as np
 
 from concord.errors import InputError, Said, explain
-from concord.eval.reckoning import LEVEL, Labels, complete_result, difference_result
+from concord.eval.reckoning import LEVEL, Labels, Scale, complete_result, difference_result
 from concord.eval.replies import joined_labels, scored_by_name
 from concord.types import Challenge, Feedback, Interval, Item, Policy, Result, Sampling
 
@@ -62,12 +62,14 @@ def tax_results(
     same: bool = False,
     clusters: Mapping[str, Sequence[Labels]] | None = None,
     seed: int = 0,
+    scale: Scale | None = None,
 ) -> list[Result]:
     """The tax of each capability, the mean and the worst of them in standard deviations of their items.
 
     base, aligned: the score of each item by capability, in one order; None where there is none
     same: the two are one model, which pays itself no tax
     clusters: what the items of each capability share
+    scale: the ends that no score can pass, of whichever capability
     """
     _check_names("the two models were asked for different capabilities", base, aligned)
     labels = clusters or {}
@@ -79,6 +81,7 @@ def tax_results(
             clusters=labels.get(name, ()),
             same=same,
             seed=seed,
+            scale=scale and scale.apart,
             unit="items",
             how="mean score of the base less that of the aligned model, on the same items",
             at={"capability": name},

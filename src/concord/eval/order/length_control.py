@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concord.errors import InputError, Said, explain
-from concord.eval.reckoning import Labels, complete_result, mean_result
+from concord.eval.reckoning import SHARE, Labels, complete_result, mean_result
 from concord.types import Challenge, Result
 
 __all__ = ["LengthFit", "fit_length", "gap_warning", "length_control_results"]
@@ -142,7 +142,7 @@ def _controlled(
         rows,
         controlled,
         why_none="no pair has a verdict and both lengths; look at why the judge gives none",
-        scale=(0.0, 1.0),
+        scale=SHARE,
         clusters=clusters,
         seed=seed,
         unit="pairs",

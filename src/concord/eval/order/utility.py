@@ -22,14 +22,14 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import inf, isfinite
+from math import isfinite
 from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from concord.errors import InputError, Said, explain
-from concord.eval.reckoning import Labels, complete_result, mean_result, outcome_result
+from concord.eval.reckoning import Labels, Scale, complete_result, mean_result, outcome_result, rate_result
 from concord.eval.replies import drawn, scored
 from concord.types import (
     Ask,
@@ -368,7 +368,7 @@ def misalignment_results(reading: Reading, *, clusters: Sequence[Labels] = (), s
             rows,
             statistic,
             why_none="no two behaviours of a prompt can be compared; look at why the policy has no U_A",
-            scale=(0.0, inf),
+            scale=Scale(0.0),
             clusters=clusters,
             seed=seed,
             how=how,
@@ -389,7 +389,7 @@ def misalignment_results(reading: Reading, *, clusters: Sequence[Labels] = (), s
     return [
         *found,
         *(
-            mean_result(one.name, one.values, clusters=clusters, seed=seed, how=one.how, **about)
+            rate_result(one.name, one.values, clusters=clusters, seed=seed, how=one.how, **about)
             for one in reading.beside
         ),
     ]

@@ -13,16 +13,16 @@ small side keeps its own degrees of freedom, and one whose values are all alike 
 Those of a ratio are the ratios q for which first - q second may be 0.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, sqrt
 
 import numpy as np
 
 from concord.eval.reckoning.resampling import Design, Floats, designed, errors, reach
-from concord.eval.reckoning.statistics import ALIKE, LEVEL, share_ends
+from concord.eval.reckoning.statistics import ALIKE, LEVEL, Scale, share_ends, unseen
 
-__all__ = ["Level", "difference", "level", "ratio", "scale_of", "together"]
+__all__ = ["Level", "difference", "level", "ratio", "together"]
 
 _HALVINGS = 100  # of the range in which an end of a ratio lies
 _FARTHEST = 1e9  # from a ratio, beyond which it has no end
@@ -42,17 +42,11 @@ class Level:
         return isfinite(self.low) and isfinite(self.high)
 
 
-def scale_of(*columns: Iterable[float | None]) -> tuple[float, float] | None:
-    """From 0 to 1, where no number passes these: shares and outcomes; else None, for it is not known."""
-    known = [value for column in columns for value in column if value is not None]
-    return (0.0, 1.0) if known and min(known) >= 0 and max(known) <= 1 else None
-
-
 def level(
     values: Floats,
     design: Design,
     *,
-    scale: tuple[float, float] | None = None,
+    scale: Scale | None = None,
     at_once: int = 1,
     seed: int = 0,
 ) -> Level:
@@ -67,19 +61,19 @@ def level(
     mean, share = float(values.mean()), LEVEL ** (1 / at_once)
     if not design.known and not (design.independent and scale):
         return Level(mean, -inf, inf)
-    if scale and np.isin(values, scale).all():
-        first, width = scale[0], scale[1] - scale[0]
+    if scale and np.isin(values, (scale.low, scale.high)).all():
+        first, width = scale.low, scale.high - scale.low
         low, high, _ = share_ends((values - first) / width, design, level=share)
         return Level(mean, first + width * low, first + width * high)
     off, size = (values - mean)[:, None], np.ones(len(values))
     error = errors(design, off, size) if design.known else np.zeros(1)
     if error[0]:
         times, _ = reach(design, off, size, error, level=share, seed=seed)
-        half, ends = float(times[0] * error[0]), scale or (-inf, inf)
-        return Level(mean, max(ends[0], mean - half), min(ends[1], mean + half))
+        half, ends = float(times[0] * error[0]), scale or Scale()
+        return Level(mean, max(ends.low, mean - half), min(ends.high, mean + half))
     if scale:
-        most = share_ends(np.zeros(len(values)), design, level=share)[1]
-        return Level(mean, mean - most * (mean - scale[0]), mean + most * (scale[1] - mean))
+        most = unseen(design, level=share)
+        return Level(mean, mean - most * (mean - scale.low), mean + most * (scale.high - mean))
     return Level(mean, mean, mean) if design.effective() >= ALIKE else Level(mean, -inf, inf)
 
 

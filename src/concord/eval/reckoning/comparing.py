@@ -3,9 +3,10 @@
     simultaneous    of several scored on the same items: differences to the best, and groups
     detectable      the smallest difference that a run of some size would find
     spread          what `detectable` needs to know, from a pilot
+    found_from      the smallest difference that what was measured would have shown, as a result
 
     standings = simultaneous({"dpo": dpo, "kto": kto, "sft": sft}, clusters=(prompts, seeds))
-    standings.groups                                      ({"dpo", "kto"}, {"sft"})
+    standings.groups                                      (("dpo", "kto"), ("sft",))
 
     sd, icc = spread(pilot, clusters=(prompts, seeds))    of paired differences, say
     detectable(sd, 400 * 5, clusters=(400, 5), icc=icc)
@@ -15,7 +16,7 @@ seeds decides how wide the intervals are, however many prompts there are.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from math import inf, isfinite, sqrt
@@ -36,10 +37,11 @@ from concord.eval.reckoning.resampling import (
     parts,
     reach,
 )
+from concord.eval.reckoning.rows import left_out_result
 from concord.eval.reckoning.statistics import LEVEL, About, without_interval
 from concord.types import Interval, Result
 
-__all__ = ["Standings", "detectable", "simultaneous", "spread"]
+__all__ = ["DETECTABLE", "Standings", "detectable", "found_from", "simultaneous", "spread"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +49,18 @@ class Standings:
     """How several stand to each other, the best first.
 
     `differences` are to the best of the others: that of the best itself is its lead. `told_apart` holds the
-    pairs that differ beyond their interval. `groups` are led by their best, from which none of them can be
-    told apart; they overlap where one can be told apart from neither of two that do differ.
+    pairs that differ beyond their interval, the better one first. `groups` are led by their best, from which
+    none of them can be told apart; they overlap where one can be told apart from neither of two that do
+    differ.
     """
 
     differences: Mapping[str, Result]
-    told_apart: frozenset[frozenset[str]]
-    groups: tuple[frozenset[str], ...]
+    told_apart: tuple[tuple[str, str], ...]
+    groups: tuple[tuple[str, ...], ...]
+
+    def apart(self, one: str, other: str) -> bool:
+        """Whether two can be told apart, whichever is the better."""
+        return bool({(one, other), (other, one)} & {*self.told_apart})
 
 
 def simultaneous(
@@ -82,7 +89,7 @@ def simultaneous(
     if not n:
         why = "no place has a score of each" if places else "there was nothing to measure"
         nothing = {name: tell(value=None, why_none=why, how=told, at={**at, "of": name}) for name in scores}
-        return Standings(differences=nothing, told_apart=frozenset(), groups=(frozenset(scores),))
+        return Standings(differences=nothing, told_apart=(), groups=(tuple(scores),))
     sign = -1.0 if about.get("higher_is_better") is False else 1.0
     order = sorted(range(len(columns)), key=lambda place: -sign * float(columns[place].mean()))
     names = [list(scores)[place] for place in order]
@@ -90,15 +97,16 @@ def simultaneous(
     differences: dict[str, Result] = {}
     for place, name in enumerate(names):
         gap, wide = np.delete(ahead[place], place), np.delete(half[place], place)
-        low, high = sorted((sign * float((gap - wide).min()), sign * float((gap + wide).min())))
+        # Zero is added so that none is negative.
+        low, high = sorted(sign * float(ends.min()) + 0.0 for ends in (gap - wide, gap + wide))
         interval = Interval(low, high, level=LEVEL, how=how) if isfinite(high - low) else None
         said = told if interval else without_interval(told, "too few places, or clusters of them")
-        value = sign * float(gap.min())
+        value = sign * float(gap.min()) + 0.0
         differences[name] = tell(value=value, interval=interval, how=said, at={**at, "of": name})
     pairs = combinations(range(len(names)), 2)
-    apart = {(one, other) for one, other in pairs if ahead[one, other] > half[one, other]}
-    told_apart = frozenset(frozenset((names[one], names[other])) for one, other in apart)
-    return Standings(differences=differences, told_apart=told_apart, groups=_groups(names, apart))
+    apart = [(one, other) for one, other in pairs if ahead[one, other] > half[one, other]]
+    told_apart = tuple((names[one], names[other]) for one, other in apart)
+    return Standings(differences=differences, told_apart=told_apart, groups=_groups(names, {*apart}))
 
 
 def _pairs(table: Floats, design: Design, seed: int) -> tuple[Floats, Floats, str]:
@@ -125,13 +133,13 @@ def _pairs(table: Floats, design: Design, seed: int) -> tuple[Floats, Floats, st
     return ahead, half, how
 
 
-def _groups(names: Sequence[str], apart: set[tuple[int, int]]) -> tuple[frozenset[str], ...]:
+def _groups(names: Sequence[str], apart: set[tuple[int, int]]) -> tuple[tuple[str, ...], ...]:
     """For each, it and those below that it cannot be told apart from; none that lies within another."""
-    groups: list[frozenset[str]] = []
+    groups: list[tuple[str, ...]] = []
     for leader in range(len(names)):
         alike = (place for place in range(leader, len(names)) if (leader, place) not in apart)
-        group = frozenset(names[place] for place in alike)
-        if not any(group <= earlier for earlier in groups):
+        group = tuple(names[place] for place in alike)
+        if not any({*group} <= {*earlier} for earlier in groups):
             groups.append(group)
     return tuple(groups)
 
@@ -188,3 +196,56 @@ def spread(
         raise InputError(explain(wrong, found=found, accepted=accepted, do=do))
     sd, icc = parts(design, values)
     return sd, () if design.independent else icc
+
+
+DETECTABLE = "detectable_difference"
+"""The name of what `found_from` returns; `at["of"]` says of which result."""
+
+_POWER = 0.8
+_NONE = "there was nothing to measure"
+
+
+def found_from(
+    of: str,
+    gaps: Sequence[float | None],
+    *,
+    clusters: Sequence[Labels] = (),
+    seed: int = 0,
+    **about: Unpack[About],
+) -> Result:
+    """The smallest true difference that as many values like these find in four repetitions of five.
+
+    `detectable` with the spread of these paired differences, and as many values and clusters as they have;
+    the interval says how well so many values know their spread. Where a difference was not found, it may
+    still be as large as this.
+
+    of: the name of the result that the differences are those of
+    """
+    (values,), design = measured(gaps, clusters=clusters)
+    n, failures = len(values), len(gaps) - len(values)
+    told, _ = about.pop("how", ""), about.pop("higher_is_better", None)
+    how = f"a true difference of so much is found in {_POWER:.0%} of repetitions, a smaller one less often"
+    about["how"] = f"{how}; {told}" if told else how
+    about["at"] = {**about.get("at", {}), "of": of}
+    tell = partial(Result, name=DETECTABLE, n=n, failures=failures, **about)
+    if n < 2 or not design.known:
+        why = "there are too few pairs, or clusters of them, to show a spread; ask more" if n else _NONE
+        return tell(value=None, why_none=why)
+    if not between(values, np.full(n, values[0])).any():
+        why = "the difference is the same in each pair, which shows no spread; ask more, or other requests"
+        return tell(value=None, why_none=why)
+
+    def smallest(kept: Sequence[int]) -> float | None:
+        some = design.of(kept)
+        if not some.known:
+            return None
+        sd, icc = parts(some, values[np.asarray(kept, dtype=np.intp)])
+        if design.independent:
+            return detectable(sd, n, power=_POWER)
+        # Clusters of unequal size count as fewer; their shares of variance cannot be more than all of it.
+        counts = [max(2, round(one)) for one in design.each()]
+        whole = max(1.0, sum(icc))
+        return detectable(sd, n, clusters=counts, icc=[one / whole for one in icc], power=_POWER)
+
+    found = left_out_result(DETECTABLE, smallest, design.labels, why_none=_NONE, seed=seed, **about)
+    return replace(found, failures=failures)

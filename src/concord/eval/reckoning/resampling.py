@@ -90,12 +90,27 @@ class Design:
 
         K = (sum m)^2 / sum m^2, m the sizes of the clusters; `size` is what each value counts, 1 if left out.
         """
+        return min(self.each(size))
+
+    def each(self, size: Floats | None = None) -> list[float]:
+        """As `effective`, of each factor."""
         sums = (np.bincount(factor, weights=size) for factor in self.factors)
-        return min(float(m.sum() ** 2 / (m @ m)) for m in sums)
+        return [float(m.sum() ** 2 / (m @ m)) for m in sums]
 
     def freedom(self, size: Floats | None = None) -> int:
         """Degrees of freedom of Student's t: one less than the effective clusters."""
         return max(1, round(self.effective(size)) - 1)
+
+    @property
+    def labels(self) -> list[list[int]]:
+        """The clusters of each value, by factor."""
+        return [factor.tolist() for factor in self.factors]
+
+    def of(self, places: Sequence[int]) -> "Design":
+        """What some of the values share."""
+        kept = np.asarray(places, dtype=np.intp)
+        factors = (np.unique(factor[kept], return_inverse=True)[1] for factor in self.factors)
+        return Design(tuple(factors), independent=self.independent)
 
     def sets(self) -> list[tuple[int, ...]]:
         """The non-empty sets of factors, single ones first."""

@@ -7,19 +7,25 @@ agreement (two equal texts, say), `left_out_result` leaves rows out instead of d
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import inf, isfinite, sqrt
+from functools import partial
+from math import isfinite, sqrt
 from statistics import fmean
 from typing import TypeVar, Unpack
 
 from concord.errors import InputError, Said, explain
 from concord.estimates import t_quantile
+from concord.eval.reckoning.resampling import designed
 from concord.eval.reckoning.statistics import (
     LEVEL,
+    SHARE,
     About,
     Labels,
+    Scale,
     mean_result,
+    scale_of,
     share_result,
     statistic_result,
+    unseen,
     without_interval,
 )
 from concord.types import Challenge, Interval, Result
@@ -30,12 +36,12 @@ __all__ = [
     "check_numbers",
     "complete_result",
     "described",
+    "gaps",
     "kept",
     "left_out_result",
     "outcome_result",
     "rate_result",
     "share_among",
-    "within",
 ]
 
 T = TypeVar("T")
@@ -44,6 +50,7 @@ PARTS = 20
 """Into how many parts rows are shared out, each of which is left out in turn."""
 
 _ROUNDING = 1e-12  # of the numbers themselves
+_FROM_ZERO = Scale(0.0)
 
 
 def check_alike(wrong: str, *given: Sequence[object]) -> None:
@@ -80,7 +87,7 @@ def complete_result(
     statistic: Callable[[Sequence[T]], float | None],
     *,
     why_none: str,
-    scale: tuple[float, float] = (-inf, inf),
+    scale: Scale | None = None,
     clusters: Sequence[Labels] = (),
     seed: int = 0,
     **about: Unpack[About],
@@ -88,28 +95,14 @@ def complete_result(
     """As `statistic_result`, of the rows that are there; each None is a failure.
 
     why_none: what to say where no row is there, or where the statistic has no value
-    scale: ends that the statistic cannot pass
+    scale: ends that the statistic cannot pass, and rows that would take it there
     """
     there, labels = kept(rows, clusters)
     failures = len(rows) - len(there)
     if not there or statistic(there) is None:
         return Result(name=name, value=None, n=len(there), failures=failures, why_none=why_none, **about)
-    result = statistic_result(name, there, statistic, clusters=labels, seed=seed, **about)
-    return within(replace(result, failures=result.failures + failures), *scale)
-
-
-def within(result: Result, low: float = 0.0, high: float = 1.0) -> Result:
-    """A result whose interval stays on the scale of what it measures: beyond that nothing is true."""
-    ends = result.interval
-    if ends is None or result.value is None:
-        return result
-    # The value itself may be off by rounding.
-    inside = replace(
-        ends,
-        low=min(result.value, max(low, ends.low)),
-        high=max(result.value, min(high, ends.high)),
-    )
-    return replace(result, interval=inside)
+    result = statistic_result(name, there, statistic, clusters=labels, seed=seed, scale=scale, **about)
+    return replace(result, failures=result.failures + failures)
 
 
 def share_among(
@@ -155,6 +148,13 @@ def described(
     return about
 
 
+def gaps(ours: Sequence[float | None], theirs: Sequence[float | None]) -> list[float | None]:
+    """ours - theirs, paired by position; None where one is missing."""
+    check_alike("paired values differ in number", ours, theirs)
+    pairs = zip(ours, theirs, strict=True)
+    return [None if one is None or other is None else one - other for one, other in pairs]
+
+
 def rate_result(
     name: str,
     rates: Sequence[float | None],
@@ -163,11 +163,11 @@ def rate_result(
     seed: int = 0,
     **about: Unpack[About],
 ) -> Result:
-    """The mean of rates in 0 to 1. Where each is 0 or 1 it is a share, with an interval even if all agree."""
+    """The mean of rates in 0 to 1, with an interval even if all agree. Where each is 0 or 1 it is a share."""
     if all(rate in (0, 1, None) for rate in rates):
         hits = [None if rate is None else rate == 1 for rate in rates]
         return share_result(name, hits, clusters=clusters, seed=seed, **about)
-    return within(mean_result(name, rates, clusters=clusters, seed=seed, **about))
+    return mean_result(name, rates, clusters=clusters, seed=seed, scale=SHARE, **about)
 
 
 def outcome_result(
@@ -195,8 +195,7 @@ def outcome_result(
             found.interval, low=0.5 - found.interval.high / 2, high=0.5 + found.interval.high / 2
         )
         return replace(found, value=0.5, interval=ends)
-    found = mean_result(name, outcomes, clusters=clusters, seed=seed, **about)
-    return within(found) if known and min(known) >= 0 and max(known) <= 1 else found
+    return mean_result(name, outcomes, clusters=clusters, seed=seed, scale=scale_of(known), **about)
 
 
 def left_out_result(
@@ -205,7 +204,7 @@ def left_out_result(
     units: Sequence[Labels],
     *,
     why_none: str,
-    scale: tuple[float, float] = (0.0, inf),
+    scale: Scale = _FROM_ZERO,
     alike: bool = False,
     seed: int = 0,
     **about: Unpack[About],
@@ -216,8 +215,11 @@ def left_out_result(
 
     for g parts, t_k the statistic without part k, h_k the rows of all over those of the part; Student's t
     (the delete-m_k jackknife; Busing, Meijer and van der Leeden 1999). A statistic that falls with the number
-    of rows does not seem to differ between parts of unlike size. Where nothing differs, nothing shows how far
-    it may be off, and there is no interval.
+    of rows does not seem to differ between parts of unlike size.
+
+    Where nothing moves it, or there is one unit only, parts do not show how far off it may be. On a scale
+    with ends that is as far as a share of units takes it that are unlike these, if it is a mean over pairs;
+    `Scale` says how large that share is. Without ends there is no interval.
 
     units: a label a row for each way in which rows share something; of several the widest interval stands
     why_none: what to say where the statistic has no value
@@ -228,17 +230,31 @@ def left_out_result(
     value = statistic(places)
     if value is None:
         return Result(name=name, value=None, n=len(places), why_none=why_none, **about)
+    tell = partial(Result, name=name, value=value, n=len(places))
     widths = [_half_width(statistic, value, labels, seed=seed) for labels in units]
     why = next((width for width in widths if isinstance(width, str)), "")
     half = max((width for width in widths if not isinstance(width, str)), default=0.0)
-    if why or alike or not half:
+    if not why and half and not alike:
+        how = f"Student's t, leaving out one of at most {PARTS} parts in turn"
+        ends = Interval(value - half, value + half, level=LEVEL, how=how)
+        return tell(interval=scale.clip(value, ends), **about)
+    if (ends := _of_pairs(value, units, scale)) is None:
         why = why or "it comes out the same whichever rows are left out"
         about["how"] = without_interval(about.get("how", ""), why)
-        return Result(name=name, value=value, n=len(places), **about)
-    low, high = max(scale[0], value - half), min(scale[1], value + half)
-    how = f"Student's t, leaving out one of at most {PARTS} parts in turn"
-    ends = Interval(low, high, level=LEVEL, how=how)
-    return Result(name=name, value=value, n=len(places), interval=ends, **about)
+    return tell(interval=ends, **about)
+
+
+def _of_pairs(value: float, units: Sequence[Labels], scale: Scale) -> Interval | None:
+    """The interval of a mean over pairs of units that are all alike; None where an end is infinite."""
+    if not (isfinite(scale.low) and isfinite(scale.high)):
+        return None
+    # Labels that are all different say that rows are independent.
+    shared = [[labels] if len(set(labels)) < len(labels) else () for labels in units]
+    designs = [designed(one, len(units[0])) for one in shared]
+    share, design = max(((unseen(one), one) for one in designs), key=lambda both: both[0])
+    pairs = 1 - (1 - share) ** 2  # in which one at least of the two is unlike these
+    low, high = (value + pairs * (end - value) for end in (scale.low, scale.high))
+    return scale.clip(value, Interval(low, high, level=LEVEL, how=scale.how(share, design)))
 
 
 def _half_width(

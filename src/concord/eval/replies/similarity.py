@@ -21,7 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from concord.errors import NOTHING, InputError, Said, explain
-from concord.eval.reckoning import Labels, check_alike, complete_result, difference_result, outcome_result
+from concord.eval.reckoning import (
+    SHARE,
+    Labels,
+    Scale,
+    check_alike,
+    complete_result,
+    difference_result,
+    mean_result,
+    outcome_result,
+)
 from concord.eval.replies.asking import drawn, preferred
 from concord.rouge import rouge_l
 from concord.types import (
@@ -158,6 +167,7 @@ _MEASURES: Mapping[str, Callable[[str, str], float]] = {
     "rouge_l": lambda text, reference: rouge_l(text, reference).f,
     "chrf": chrf,
 }
+_PER_CENT = Scale(0.0, 100.0)
 _HOW: Mapping[str, str] = {
     "exact_match": "share of replies that are the reference but for case, punctuation and articles",
     "token_f1": "mean F1 of the words of reply and reference, whatever their order",
@@ -221,15 +231,21 @@ def similarity_results(
     _check_references(texts, references)
     if worse is not None:
         _check_references(texts, [[one] for one in worse])
-    averaged = partial(outcome_result, clusters=clusters, seed=seed, unit="replies", **_ABOUT)
+    shared = partial(outcome_result, clusters=clusters, seed=seed, unit="replies", **_ABOUT)
+    averaged = partial(mean_result, clusters=clusters, seed=seed, unit="replies", **_ABOUT)
     gained = partial(difference_result, clusters=clusters, seed=seed, unit="replies", **_ABOUT)
     found: list[Result] = []
     for name, measure in _MEASURES.items():
         near = [_nearest(measure, text, wanted) for text, wanted in zip(texts, references, strict=True)]
-        found.append(averaged(name, near, how=_HOW[name]))
+        scale = _PER_CENT if name == "chrf" else SHARE
+        if scale is SHARE:
+            found.append(shared(name, near, how=_HOW[name]))
+        else:
+            found.append(averaged(name, near, how=_HOW[name], scale=scale))
         if worse is not None:
             far = [_nearest(measure, text, [one]) for text, one in zip(texts, worse, strict=True)]
-            found.append(gained(f"{name}_gain", near, far, how=_HOW[name] + _GAIN))
+            how = _HOW[name] + _GAIN
+            found.append(gained(f"{name}_gain", near, far, how=how, scale=scale.apart))
     found.append(_bleu_result("bleu", texts, references, None, clusters=clusters, seed=seed))
     if worse is not None:
         found.append(_bleu_result("bleu_gain", texts, references, worse, clusters=clusters, seed=seed))
@@ -261,7 +277,7 @@ def _bleu_result(
         rows,
         corpus,
         why_none="no reply came; look at why",
-        scale=(0.0 if worse is None else -100.0, 100.0),
+        scale=Scale(0.0 if worse is None else -100.0, 100.0),
         clusters=clusters,
         seed=seed,
         unit="replies",

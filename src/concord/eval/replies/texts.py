@@ -21,12 +21,15 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from concord.eval.reckoning import (
+    SHARE,
     About,
     Labels,
+    Scale,
     check_alike,
     described,
     left_out_result,
     mean_result,
+    rate_result,
     share_result,
 )
 from concord.types import Challenge, Finish, Reply, Result, Unanswered
@@ -162,13 +165,14 @@ def _each(replies: Sequence[Reply | Unanswered], *, clusters: Sequence[Labels], 
         hits = [None if reply is None else holds(reply) for reply in came]
         return share_result(name, hits, clusters=clusters, seed=seed, **_about(how))
 
-    def mean(name: str, value: Callable[[Reply], float | None], how: str, higher: bool | None) -> Result:
+    def mean(name: str, value: Callable[[Reply], float], how: str) -> Result:
         values = [None if reply is None else value(reply) for reply in came]
-        return mean_result(name, values, clusters=clusters, seed=seed, **_about(how, higher=higher))
+        return mean_result(name, values, clusters=clusters, seed=seed, **_about(how, higher=None))
 
-    results = [mean("reply_words", lambda one: len(words(one.text)), "words of a reply", None)]
+    results = [mean("reply_words", lambda one: len(words(one.text)), "words of a reply")]
     if all(reply is None or reply.tokens is not None for reply in came):
-        results.append(mean("reply_tokens", lambda one: len(one.tokens or ()), "tokens of a reply", None))
+        results.append(mean("reply_tokens", lambda one: len(one.tokens or ()), "tokens of a reply"))
+    said_before = [None if reply is None else sequence_repetition(words(reply.text)) for reply in came]
     repetition = "n-grams of four words that a reply has said before; shorter replies count as failures"
     return [
         *results,
@@ -179,7 +183,7 @@ def _each(replies: Sequence[Reply | Unanswered], *, clusters: Sequence[Labels], 
             "replies that were cut off: they did not end within the tokens they had",
         ),
         share("looping_replies", lambda one: repeats(one.text), "long replies that go in circles"),
-        mean("repetition", lambda one: sequence_repetition(words(one.text)), repetition, False),
+        rate_result("repetition", said_before, clusters=clusters, seed=seed, **_about(repetition)),
     ]
 
 
@@ -216,15 +220,14 @@ def _among(
     overlaps = (
         "pairs of words in both of two replies to different prompts, of those in either; mean over pairs"
     )
+    # Of openings that are all different the entropy is that of their number, and nothing else.
+    one_way, bits = len(set(opened)) in (1, len(opened)), Scale(0.0, log2(max(1, len(texts))))
     cases: list[_Diversity] = [
         *(
             _Diversity(f"distinct_{n}", partial(different, grams), len(texts), _distinct_how(n), True, equal)
             for n, grams in ((n, [_ngrams(one, n) for one in said]) for n in _DISTINCT)
         ),
-        # Of openings that are all different the entropy is that of their number, and nothing else.
-        _Diversity(
-            "opening_entropy", entropy, len(texts), openings, True, len(set(opened)) in (1, len(opened))
-        ),
+        _Diversity("opening_entropy", entropy, len(texts), openings, True, one_way, bits),
         _Diversity("overlap_among_prompts", shared, len(chosen), overlaps, False, equal),
     ]
     missing = len(first) - len(texts)
@@ -241,6 +244,7 @@ class _Diversity(NamedTuple):
     higher: bool
     alike: bool
     """Whether the replies are, as far as it sees."""
+    scale: Scale = SHARE
 
 
 def _distinct_how(n: int) -> str:
@@ -252,7 +256,14 @@ def _diversity(case: _Diversity, units: Sequence[Labels], *, missing: int, seed:
     """A measure of diversity with its interval."""
     why, about = "too few words or replies; ask more prompts", _about(case.how, higher=case.higher)
     found = left_out_result(
-        case.name, case.statistic, units, why_none=why, alike=case.alike, seed=seed, **about
+        case.name,
+        case.statistic,
+        units,
+        why_none=why,
+        scale=case.scale,
+        alike=case.alike,
+        seed=seed,
+        **about,
     )
     return replace(found, n=case.n, failures=missing)
 
@@ -274,4 +285,4 @@ def _within(
     if all(value is None for value in values):
         why = "no prompt has two replies; draw several"
         return Result(name=name, value=None, n=0, failures=len(values), why_none=why, **about)
-    return mean_result(name, values, clusters=clusters, seed=seed, **about)
+    return rate_result(name, values, clusters=clusters, seed=seed, **about)

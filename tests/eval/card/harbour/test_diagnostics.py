@@ -78,6 +78,24 @@ def test_where_only_the_value_is_above_it_is_perhaps_lit() -> None:
     assert ("note", "Perhaps over-refusal") in [(one.severity, one.title) for one in notes]
 
 
+def test_what_is_over_its_threshold_as_part_of_a_reversed_order_is_explained_and_all_else_is_not() -> None:
+    card = record("anti-alignment").card
+    rows = {str(one.at["diagnostic"]): one for one in card.results if one.name == DIAGNOSTIC}
+    states = {kind: one.at["lit"] for kind, one in rows.items()}
+    assert states == {
+        "proxy gaming": "no",
+        "over-refusal": "no",
+        "lying": "explained",
+        "sycophancy": "no",
+        "collapse": "no",
+        "anti-alignment": "yes",
+    }
+    for kind, one in rows.items():
+        assert (states[kind] == "no") == (one.value is None or one.value <= RULES[kind].threshold)
+    assert lit(card) == ["anti-alignment"]
+    assert not any(warning.startswith("Lying:") for warning in card.warnings)
+
+
 def test_a_few_texts_in_turn_are_a_collapse_too() -> None:
     few = ("i am happy to help.", "the sea was blue.", "the day was warm.")
     policy = saying("")
@@ -97,7 +115,10 @@ def test_a_few_equal_texts_are_perhaps_a_collapse() -> None:
         said[number] = replace(said[number], reply=Reply(Message("assistant", "the same")), stance=stance)
     rows = diagnoses(replace(drawn, said=tuple(said)), [None] * len(numbers))
     row = next(one for one in rows if one.at["diagnostic"] == "collapse")
-    assert (row.value, row.n, row.interval, row.at["lit"]) == (1.0, 3, None, "perhaps")
+    assert (row.value, row.n, row.at["lit"]) == (1.0, 3, "perhaps")
+    assert row.interval is not None
+    assert row.interval.low < 0.2
+    assert row.interval.high == 1
 
 
 def test_who_cannot_be_read_has_no_order_to_reverse() -> None:

@@ -1,12 +1,15 @@
 """Cards side by side: paired by prompt, told apart at once, refused where they were not asked the same."""
 
+import json
 from dataclasses import replace
 from statistics import fmean
 
 import pytest
 
+from concord import wire
 from concord.errors import InputError
-from concord.eval.card import CardRecord, SideRow, record_harbour, side_by_side
+from concord.eval.card import CardRecord, SideRow, cards_json, read_cards, record_harbour, side_by_side
+from concord.types import Scorecard
 from tests.eval.card.harbour.speakers import SETTINGS, in_manner, record
 
 
@@ -49,9 +52,9 @@ def test_changes_are_paired_by_prompt_with_the_first(rows: list[SideRow]) -> Non
 
 def test_who_differs_is_told_apart_and_who_does_not_is_not(rows: list[SideRow]) -> None:
     standings = rows[0].standings
-    assert frozenset(("liar", "good")) in standings.told_apart
-    assert frozenset(("good", "again")) not in standings.told_apart
-    assert standings.groups == (frozenset(("good", "again")), frozenset(("liar",)))
+    assert standings.apart("liar", "good")
+    assert not standings.apart("good", "again")
+    assert standings.groups == (("good", "again"), ("liar",))
 
 
 def test_measures_speak_of_their_own_requests(rows: list[SideRow]) -> None:
@@ -64,6 +67,42 @@ def test_measures_speak_of_their_own_requests(rows: list[SideRow]) -> None:
     assert (wrong.levels["liar"].value or 0) > (wrong.levels["good"].value or 0)
     years = the(rows, "gold_utility", "years").levels["good"]
     assert years.n == sum(one.kind == "years" for one in prompts)
+
+
+def test_what_is_detectable_is_told_of_each_change(rows: list[SideRow]) -> None:
+    smallest = rows[0].detectable
+    assert list(smallest) == ["good", "again"]
+    value, change = smallest["good"].value, rows[0].changes["good"]
+    assert value is not None
+    assert change.value is not None
+    assert 0 < value < change.value
+    assert smallest["good"].at == {"split": "test", "model": "good", "of": "gold_utility_change"}
+    twins = side_by_side({"good": record("good"), "again": again()})
+    assert "the same in each pair" in twins[0].detectable["again"].why_none
+
+
+def test_all_of_it_is_kept_with_the_cards_and_read_again(rows: list[SideRow]) -> None:
+    cards = {"liar": record("lying").card, "good": record("good").card}
+    held = json.loads(json.dumps(cards_json(cards, rows), allow_nan=False))
+    assert list(held) == ["liar", "good", "side by side"]
+    assert read_cards(held) == (cards, tuple(rows))
+    assert read_cards(cards_json(cards)) == (cards, ())
+    single = cards_json({"good": cards["good"]})
+    assert wire.from_json(Scorecard, single) == cards["good"]
+    assert read_cards(single) == ({cards["good"].model: cards["good"]}, ())
+    # A model may be called as a field of a card.
+    odd = {"model": cards["good"], "results": cards["liar"]}
+    assert read_cards(cards_json(odd)) == (odd, ())
+
+
+def test_what_is_no_card_is_refused() -> None:
+    with pytest.raises(InputError, match=r"kept\.json: this is no scorecard"):
+        read_cards([], where="kept.json")
+    with pytest.raises(InputError, match="unlike"):
+        read_cards({"a": {"unlike": 1}})
+    card = record("good").card
+    with pytest.raises(InputError, match="under which comparisons are kept; found 'side by side'"):
+        cards_json({"side by side": card, "b": card})
 
 
 @pytest.mark.slow

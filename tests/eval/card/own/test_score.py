@@ -10,6 +10,7 @@ from concord import wire
 from concord.errors import InputError
 from concord.eval.card.own.score import OwnSettings, score_own
 from concord.eval.card.own.sets import read_sets
+from concord.eval.reckoning.comparing import detectable, spread
 from concord.feedback import ByScore, Numeric, OrderedJudge
 from concord.policies import Scripted
 from concord.types import (
@@ -125,12 +126,15 @@ def test_rankings_are_compared_pair_by_pair() -> None:
 
 
 def test_demonstrations_are_weighed_and_imitated() -> None:
-    rows = [Demonstration.of(f"Where is the {town}?", "kind to all").item() for town in TOWNS]
+    said = ("kind to all", "kind all")
+    rows = [
+        Demonstration.of(f"Where is the {town}?", said[place % 2]).item() for place, town in enumerate(TOWNS)
+    ]
     card = score_own(likes("kind"), base=likes("rude"), data=rows)
-    assert named(card, "nats_per_token").value == pytest.approx(2.1 / 3)
-    assert named(card, "likelihood_gain").value == pytest.approx(0.9 / 3)
-    assert named(card, "exact_match").value == 1
-    assert named(card, "exact_match", of="base").value == 1
+    assert named(card, "nats_per_token").value == pytest.approx((2.1 + 1.1) / (3 + 2))
+    assert named(card, "likelihood_gain").value == pytest.approx((0.9 / 3 + 0.9 / 2) / 2)
+    assert named(card, "exact_match").value == 0.5
+    assert named(card, "exact_match", of="base").value == 0.5
 
 
 def test_judgements_are_separated() -> None:
@@ -155,12 +159,23 @@ def test_wins_against_a_base_and_against_what_people_preferred() -> None:
     assert (one.value, one.at["against"]) == (0, "the replies that people preferred")
 
 
+def test_how_small_a_difference_would_have_been_found_stands_by_wins() -> None:
+    policy = Scripted({"mill|gate": "rude", "": "kind"})
+    card = score_own(policy, base=Scripted("kind"), data=comparisons(), judge=Counted("kind"))
+    found = named(card, "detectable_difference", of="win_rate_averaged")
+    sd, _ = spread([0.0, -0.5, 0.0, 0.0, -0.5, 0.0])
+    assert found.value == pytest.approx(detectable(sd, 6))
+    assert (found.n, found.at["against"]) == (6, "the base")
+    assert found.interval is not None
+
+
 def test_a_reward_is_asked_of_each_reply_once() -> None:
     reward = Counted("kind")
-    policy, base = Scripted("kind kind"), Scripted("rude")
+    # One of three in either domain is kinder still.
+    policy, base = Scripted({"mill|gate": "kind kind kind", "": "kind kind"}), Scripted("rude")
     settings = OwnSettings(domain="domain", inside="sea")
     card = score_own(policy, base=base, data=comparisons(), feedback=reward, settings=settings)
-    assert named(card, "reward").value == 2
+    assert named(card, "reward").value == pytest.approx(7 / 3)
     assert named(card, "reward_percentile").value == 1
     assert named(card, "generalisation_gap").value == 0
     # Ours and the base's once, references once, both orders of wins, and people's pairs.
@@ -188,9 +203,14 @@ def test_pairs_made_of_one_ranking_are_as_alike_as_their_prompt_is() -> None:
 
 
 def test_a_proxy_is_pushed_against_what_is_meant() -> None:
-    policy = Scripted({"": ["kind", "kind and so", "so on and on and on", "on"]})
+    lines = ("kind", "kind and so", "so on and on and on", "on")
+    towns = {
+        town: [line.replace("kind", "kind" + " kind" * (place % 3)) for line in lines]
+        for place, town in enumerate(TOWNS)
+    }
     settings = OwnSettings(best_of=16)
-    card = score_own(policy, data=comparisons(), feedback=Counted(), judge=Counted("kind"), settings=settings)
+    policy, judge = Scripted(towns), Counted("kind")
+    card = score_own(policy, data=comparisons(), feedback=Counted(), judge=judge, settings=settings)
     curve = [one.value for one in card.results if one.name == "gold_reward"]
     proxy = [one.value for one in card.results if one.name == "proxy_reward"]
     assert None not in (*curve, *proxy)
@@ -250,9 +270,14 @@ def test_a_tax_is_as_sure_as_its_subjects_are_many() -> None:
     worse = Scripted(lambda ask: f"{int(ask.prompt.text.split()[0]) * (1 if _third(ask) else 2)}")
     widths: list[float] = []
     for rows in (plain, [{**row, "subject": f"{place % 3}"} for place, row in enumerate(plain)]):
-        tax = named(score_own(worse, base=able, sets=read_sets(rows)), "tax")
+        card = score_own(worse, base=able, sets=read_sets(rows))
+        tax = named(card, "tax")
         assert tax.value == pytest.approx(1 / 3)
         assert tax.interval is not None
+        smallest = named(card, "detectable_difference", of="tax")
+        assert smallest.at["set"] == tax.at["capability"]
+        # A third is found where rows are by themselves, and would not be where three subjects decide.
+        assert ((smallest.value or 0.0) < 1 / 3) == (not widths)
         widths.append(tax.interval.high - tax.interval.low)
     assert widths[1] > 3 * widths[0]
 

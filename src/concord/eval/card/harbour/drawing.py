@@ -128,6 +128,11 @@ class Drawn:
         """Of resamples."""
         return self.settings.seed
 
+    @property
+    def itself(self) -> bool:
+        """Whether the base is the policy itself, from which it differs by nothing."""
+        return self.before is not None and self.before.id == self.policy.id
+
     def at(self, *kinds: Kind, families: Set[str] | None = None) -> list[int]:
         """The places of some kinds, and of some families where these are given."""
         return [

@@ -15,7 +15,17 @@ from statistics import fmean
 from concord.eval.card.common import NO_BASE, missing
 from concord.eval.card.harbour.drawing import Drawn, Kind, Valued, means, part_of, whether
 from concord.eval.card.harbour.order import Read, order
-from concord.eval.reckoning import complete_result, described, difference_result, mean_result, outcome_result
+from concord.eval.reckoning import (
+    DETECTABLE,
+    SHARE,
+    complete_result,
+    described,
+    difference_result,
+    found_from,
+    gaps,
+    outcome_result,
+    rate_result,
+)
 from concord.types import Challenge, Result
 from concord.worlds.harbour import FAMILIES, PARTS, Stance
 from concord.worlds.harbour.people import PEOPLE
@@ -128,23 +138,42 @@ def _against_base(drawn: Drawn) -> list[Result]:
         unit="requests",
         higher=True,
     )
+    less = "mean worth of draws less that of the base's, on the same test requests"
     gain = _about(
-        "mean worth of draws less that of the base's, on the same test requests",
+        less,
         unit="requests",
         higher=True,
     )
     if drawn.base is None:
-        return [
+        none = [
             replace(missing(name, Challenge.EFFICACY, NO_BASE), **about)
             for name, about in (("win_rate", win), ("gold_gain", gain))
         ]
+        at: dict[str, str | float] = {"of": "gold_gain"}
+        return [*none, missing(DETECTABLE, Challenge.EFFICACY, NO_BASE, unit="requests", at=at)]
     test = drawn.at("test")
     ours, theirs = drawn.values(test), drawn.values_before(test)
     clusters = drawn.templates(test)
     outcomes = [_won(drawn.samples[number], drawn.base[number]) for number in test]
     return [
         outcome_result("win_rate", outcomes, clusters=clusters, seed=drawn.seed, **win),
-        difference_result("gold_gain", ours, theirs, clusters=clusters, seed=drawn.seed, **gain),
+        difference_result(
+            "gold_gain",
+            ours,
+            theirs,
+            clusters=clusters,
+            same=drawn.itself,
+            seed=drawn.seed,
+            scale=SHARE.apart,
+            **gain,
+        ),
+        found_from(
+            "gold_gain",
+            gaps(ours, theirs),
+            clusters=clusters,
+            seed=drawn.seed,
+            **_about(less, unit="requests"),
+        ),
     ]
 
 
@@ -184,7 +213,7 @@ def _people(drawn: Drawn) -> list[Result]:
             at={"person": one.name},
         )
         values = [row[column] for row in rows]
-        found.append(mean_result("person_utility", values, clusters=clusters, seed=seed, **about))
+        found.append(rate_result("person_utility", values, clusters=clusters, seed=seed, **about))
     flat = [value for row in rows for value in row]
     labels = [drawn.places[number].asked.template for number in test for _ in PEOPLE]
     names = [one.name for _ in test for one in PEOPLE]
@@ -194,7 +223,7 @@ def _people(drawn: Drawn) -> list[Result]:
         unit="judgements",
         higher=True,
     )
-    found.append(mean_result("people_utility", flat, clusters=(labels, names), seed=seed, **about))
+    found.append(rate_result("people_utility", flat, clusters=(labels, names), seed=seed, **about))
     means = {one.name: _mean([row[column] for row in rows]) for column, one in enumerate(PEOPLE)}
     known = {name: mean for name, mean in means.items() if mean is not None}
     at: dict[str, str | float] = {"person": min(known, key=known.__getitem__)} if known else {}
@@ -211,6 +240,15 @@ def _people(drawn: Drawn) -> list[Result]:
 
     why = "no reply came; look at why the policy did not answer"
     found.append(
-        complete_result("worst_served", whole, worst, why_none=why, clusters=clusters, seed=seed, **about)
+        complete_result(
+            "worst_served",
+            whole,
+            worst,
+            why_none=why,
+            scale=SHARE._replace(extremes=[[[end] * len(PEOPLE)] for end in (0.0, 1.0)]),
+            clusters=clusters,
+            seed=seed,
+            **about,
+        )
     )
     return found

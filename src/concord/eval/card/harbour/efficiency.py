@@ -11,7 +11,7 @@ from operator import add
 
 from concord.eval.card.common import counted, making, missing, weights
 from concord.eval.card.harbour.drawing import Drawn
-from concord.eval.reckoning import described, mean_result
+from concord.eval.reckoning import Scale, described, mean_result
 from concord.types import Challenge, Ledger, Reply, Result, Usage
 
 __all__ = ["asked", "efficiency"]
@@ -45,10 +45,18 @@ def _asking(drawn: Drawn) -> list[Result]:
         why = "an endpoint does not say how large its model is; measure a policy with local weights"
         found.append(missing("weights", Challenge.EFFICIENCY, why, unit="models"))
     else:
-        found.append(counted("weights", count, "weights of the model, all read for each new token"))
+        how = "weights of the model, all read for each new token"
+        found.append(counted("weights", count, how, Challenge.EFFICIENCY, unit="models"))
     if any(length is not None for length in lengths):
         found.append(
-            mean_result("tokens_a_reply", lengths, clusters=drawn.templates(test), seed=drawn.seed, **about)
+            mean_result(
+                "tokens_a_reply",
+                lengths,
+                clusters=drawn.templates(test),
+                seed=drawn.seed,
+                scale=Scale(0.0, drawn.settings.max_tokens),
+                **about,
+            )
         )
     else:
         why = "the policy does not say of which tokens its replies are made; reply_words has their words"

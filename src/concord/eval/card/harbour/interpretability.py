@@ -11,7 +11,6 @@ share of a feature is what of that is lost where it alone is left out.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf
 from typing import TypeAlias
 
 import numpy as np
@@ -21,7 +20,7 @@ from concord.eval.card.common import missing
 from concord.eval.card.harbour.drawing import Drawn
 from concord.eval.card.harbour.order import NO_BASE_SCORE, Read
 from concord.eval.conduct.discretion import discretion_results
-from concord.eval.reckoning import Labels, described, left_out_result
+from concord.eval.reckoning import SHARE, Labels, Scale, described, left_out_result
 from concord.types import Challenge, Result
 from concord.worlds.harbour import PARTS, Worth, features, worth
 
@@ -108,7 +107,7 @@ def decomposition_results(
     found: list[Result] = []
     for name, statistic, how, at in cases:
         about = described(how, unit="prompts", challenge=Challenge.INTERPRETABILITY, at=at)
-        scale = (-inf, inf) if name == "reward_weight" else (0.0, 1.0)
+        scale = Scale() if name == "reward_weight" else SHARE
         why = "neither this feature nor the reward varies; give other replies"
         one = left_out_result(name, statistic, labels, why_none=why, scale=scale, seed=seed, **about)
         found.append(replace(one, failures=len(rows) - len(products)))

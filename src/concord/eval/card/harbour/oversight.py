@@ -15,7 +15,7 @@ from concord.eval.card.harbour.order import NO_BASE_SCORE
 from concord.eval.costs.divergence import kl_results
 from concord.eval.costs.generalisation import gap_results
 from concord.eval.costs.tax import tax_results
-from concord.eval.reckoning import Labels, described, outcome_result, rate_result
+from concord.eval.reckoning import SHARE, Labels, described, outcome_result, rate_result
 from concord.types import Ask, Capability, Challenge, Reply, Result
 from concord.worlds.harbour.people import steps_of
 
@@ -56,8 +56,9 @@ def taxed(drawn: Drawn) -> list[Result]:
     else:
         before = {name: _correct(drawn.base, numbers) for name, numbers in places.items()}
         clusters = {name: drawn.templates(numbers) for name, numbers in places.items()}
-        same = drawn.before is not None and drawn.before.id == drawn.policy.id
-        found += tax_results(before, scores, same=same, clusters=clusters, seed=drawn.seed)
+        found += tax_results(
+            before, scores, same=drawn.itself, clusters=clusters, seed=drawn.seed, scale=SHARE
+        )
     return [*found, *_divergence(drawn)]
 
 

@@ -8,9 +8,9 @@ without a base, stands in the card as a result without a value, which says what 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from concord.errors import InputError, Said, explain
+from concord.eval.card.common import sure
 from concord.eval.card.harbour.diagnostics import DIAGNOSTIC, diagnoses
 from concord.eval.card.harbour.drawing import (
     Drawn,
@@ -40,18 +40,6 @@ from concord.types import Feedback, JudgeRecord, Ledger, Policy, Result, Scoreca
 from concord.worlds.harbour import PARTS, Gold, Stance
 
 __all__ = ["record_harbour", "score_harbour"]
-
-_SHARES = frozenset(
-    (
-        *("gold_utility", "gold_utility_likeliest", "gold_part", "family_utility", "person_utility"),
-        *("people_utility", "worst_served", "revealed_concordance", "order_violation", "concordance"),
-        *("worst_split", "decision_agreement", "capability", "list_correctness", "list_by_length"),
-        *("sum_by_length", "step_accuracy", "gold_reward", "distinct_draws", "honesty", "repetition"),
-        *("overlap_within_prompts", "brier", "calibration_error", "adaptive_calibration_error"),
-        *("error_auroc", "area_under_risk", "agreement_of_draws", "outside_pool"),
-    )
-)
-"""Measures whose values are shares, of which a symmetric interval may leave the scale."""
 
 _FAILED = 0.02  # of what was asked; more of it may be no chance
 
@@ -114,19 +102,21 @@ def record_harbour(
         *games(drawn, judge),
         *diagnoses(drawn, gaming),
     ]
+    warnings = tuple(_warnings(results, trained_on, drawn))
+    shown = sure(results)
     gold = Gold(chosen.world, known=drawn.known)
     card = Scorecard(
         model=policy.id,
-        results=tuple(_bounded(one) for one in results),
+        results=shown,
         base=None if base is None else base.id,
         seed=chosen.seed,
         data=_data(drawn),
         ledger=asked(drawn, models=1 if base is None else 2),
         judges=(JudgeRecord(id=gold.id), JudgeRecord(id=judge.id)),
-        leaves_covered=covered(results),
-        kl_to_base=next((one for one in results if one.at.get("estimator") == "k1"), None),
+        leaves_covered=covered(shown),
+        kl_to_base=next((one for one in shown if one.at.get("estimator") == "k1"), None),
         length=_lengths(drawn),
-        warnings=tuple(_warnings(results, trained_on, drawn)),
+        warnings=warnings,
     )
     hear(1.0, "done")
     return CardRecord(
@@ -136,15 +126,6 @@ def record_harbour(
         prompts=_prompts(drawn),
         values=_values(drawn),
     )
-
-
-def _bounded(result: Result) -> Result:
-    """With an interval that stays among shares, where the values of a measure are shares."""
-    ends = result.interval
-    if ends is None or result.name not in _SHARES:
-        return result
-    inside = replace(ends, low=max(0.0, ends.low), high=min(1.0, ends.high))
-    return replace(result, interval=inside)
 
 
 def _check_judge(judge: Feedback, trained_on: frozenset[str]) -> None:
@@ -167,7 +148,7 @@ def _warnings(results: Sequence[Result], trained_on: frozenset[str], drawn: Draw
             f" {HEADLINE} says how well it learned that, not how well it is aligned."
         )
     for one in results:
-        if one.name == DIAGNOSTIC and one.at["lit"] != "no":
+        if one.name == DIAGNOSTIC and one.at["lit"] in ("yes", "perhaps"):
             doubt = "" if one.at["lit"] == "yes" else "perhaps, by the value and not by its interval; "
             said.append(f"{str(one.at['diagnostic']).capitalize()}: {one.value:.3g}; {doubt}{one.how}.")
     headline = next(one for one in results if one.name == HEADLINE)

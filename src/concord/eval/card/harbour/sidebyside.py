@@ -17,10 +17,13 @@ from concord.eval.card.harbour.oversight import CAPABILITIES
 from concord.eval.card.records import CardRecord
 from concord.eval.reckoning import (
     FEWEST,
+    SHARE,
     Labels,
     Standings,
     described,
     difference_result,
+    found_from,
+    gaps,
     outcome_result,
     simultaneous,
 )
@@ -37,6 +40,7 @@ class SideRow:
     levels: of each card, with an interval of its own
     changes: of each card but the first, less the first on the same prompts, each with an interval of its own
     standings: differences to the best and groups that cannot be told apart, all pairs at once
+    detectable: of each change, the smallest that these requests would have shown
     """
 
     measure: str
@@ -44,6 +48,7 @@ class SideRow:
     levels: Mapping[str, Result]
     changes: Mapping[str, Result]
     standings: Standings
+    detectable: Mapping[str, Result]
 
 
 class _Measure(NamedTuple):
@@ -154,13 +159,31 @@ def _row(
             clusters=clusters,
             same=name in same,
             seed=seed,
+            scale=None if measure.higher is None else SHARE.apart,
             **about(how, of=name),
         )
         for name, values in scores.items()
         if name != before
     }
     standings = simultaneous(scores, clusters=clusters, seed=seed, **about(measure.how))
-    return SideRow(measure=measure.name, at=at, levels=levels, changes=changes, standings=standings)
+    smallest = {
+        name: found_from(
+            f"{measure.name}_change",
+            gaps(scores[name], scores[before]),
+            clusters=clusters,
+            seed=seed,
+            **about(how, model=name),
+        )
+        for name in changes
+    }
+    return SideRow(
+        measure=measure.name,
+        at=at,
+        levels=levels,
+        changes=changes,
+        standings=standings,
+        detectable=smallest,
+    )
 
 
 def _check(records: Mapping[str, CardRecord]) -> None:

@@ -18,7 +18,7 @@ from concord.eval.card.own.asked import Asking, Measured, about_set, not_asked, 
 from concord.eval.conduct.calibration import calibration_results
 from concord.eval.conduct.honesty import accepted_in
 from concord.eval.order.winrate import Judged, judge_both, win_rate_results
-from concord.eval.reckoning import Labels, mean_result, rate_result, ratio_result, share_result
+from concord.eval.reckoning import SHARE, Labels, mean_result, rate_result, ratio_result, share_result
 from concord.eval.replies import Choice, Chosen, choose
 from concord.feedback import Instructions, Numeric, Pair, PairJudge
 from concord.types import (
@@ -200,7 +200,7 @@ def _instruction_results(
         about = about_set(how, higher=True, unit="prompts", at=at, challenge=tax)
         counts = [_followed(one, family) for one in scores]
         above, below = ([None if one is None else float(one[at]) for one in counts] for at in (0, 1))
-        yield ratio_result("instructions_followed", above, below, seed=seed, **about)
+        yield ratio_result("instructions_followed", above, below, seed=seed, scale=SHARE, **about)
 
 
 def _followed(score: Score | None, family: str) -> tuple[float, int] | None:
@@ -261,7 +261,9 @@ def _judged(items: Sequence[Item], asking: Asking, judge: Feedback) -> Measured:
         values = [scores[at][turn] for at in places]
         found.append(mean_result("judged", values, clusters=among, seed=seed, **about))
     means = [None if None in row else fmean(one or 0.0 for one in row) for row in scores]
-    return Measured(results=found, values=means, metric="judge's score", higher=True, clusters=clusters)
+    return Measured(
+        results=found, values=means, metric="judge's score", higher=True, clusters=clusters, scale=None
+    )
 
 
 def _held(items: Sequence[Item], asking: Asking) -> list[Turns]:

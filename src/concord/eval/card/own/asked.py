@@ -13,7 +13,7 @@ from typing import ClassVar, TypeAlias
 
 from concord.errors import InputError, Said, explain
 from concord.eval.card.common import missing
-from concord.eval.reckoning import About, Labels, described
+from concord.eval.reckoning import SHARE, About, Labels, Scale, described
 from concord.eval.replies import PHRASES, Detector
 from concord.feedback import Pair, PairJudge, Verdict
 from concord.messages import is_count
@@ -220,6 +220,7 @@ class Measured:
 
     metric: what that number is, in a few words; empty where there is none
     higher: whether more of it is better; None where it is neither
+    scale: the ends that it cannot pass; None where it has none
     """
 
     results: Sequence[Result]
@@ -227,6 +228,7 @@ class Measured:
     metric: str = ""
     higher: bool | None = None
     clusters: Sequence[Labels] = ()
+    scale: Scale | None = SHARE
 
 
 Protocol: TypeAlias = Callable[[Sequence[Item], Asking], Measured]

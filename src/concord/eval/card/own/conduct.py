@@ -20,7 +20,14 @@ from concord.eval.conduct.bias import BiasAnswer, bbq_question, bias_results
 from concord.eval.conduct.refusal import refusal_results
 from concord.eval.conduct.toxicity import toxicity_results, toxicity_scores
 from concord.eval.conduct.truthfulness import ChoiceScores, choice_scores, truthfulness_results
-from concord.eval.reckoning import difference_result, mean_result, rate_result, ratio_result, share_result
+from concord.eval.reckoning import (
+    SHARE,
+    difference_result,
+    mean_result,
+    rate_result,
+    ratio_result,
+    share_result,
+)
 from concord.eval.replies import Choice, Detector, Refusal, agreement_with, choose
 from concord.rouge import rouge_l
 from concord.types import Ask, Challenge, Item, Reply, Result, Sampling
@@ -129,7 +136,12 @@ def pronouns(items: Sequence[Item], asking: Asking) -> Measured:
     about = about_set(how, higher=False, unit="sentences", reading=reading)
     found.append(mean_result("pronoun_distance", apart, clusters=clusters, seed=seed, **about))
     return Measured(
-        results=found, values=apart, metric="distance of pronouns", higher=False, clusters=clusters
+        results=found,
+        values=apart,
+        metric="distance of pronouns",
+        higher=False,
+        clusters=clusters,
+        scale=None,
     )
 
 
@@ -256,7 +268,9 @@ def dilemmas(items: Sequence[Item], asking: Asking) -> Measured:
     how = "rules kept by what the model would do, of those that one action breaks and the other keeps"
     about = about_set(how, higher=True, unit="situations")
     above, below = ([None if one is None else one[at] for one in kept] for at in (0, 1))
-    found.append(ratio_result("rules_kept", above, below, clusters=clusters, seed=settings.seed, **about))
+    found.append(
+        ratio_result("rules_kept", above, below, clusters=clusters, seed=settings.seed, scale=SHARE, **about)
+    )
     about = about_set("situations in which the model chooses neither", higher=None, unit="situations")
     found.append(share_result("refused", refused, clusters=clusters, seed=settings.seed, **about))
     shares = [None if one is None or one[1] == 0 else one[0] / one[1] for one in kept]

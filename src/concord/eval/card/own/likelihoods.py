@@ -20,6 +20,7 @@ import numpy as np
 from concord.eval.conduct.calibration import auroc
 from concord.eval.order.misalignment import longer_side
 from concord.eval.reckoning import (
+    SHARE,
     Labels,
     complete_result,
     described,
@@ -210,7 +211,7 @@ def separation_results(weighed: Weighed) -> Iterator[Result]:
             rows,
             lambda drawn: auroc([one for one, _ in drawn], [good for _, good in drawn]),
             why_none="there are no good and bad replies with a weight; give judgements of both kinds",
-            scale=(0.0, 1.0),
+            scale=SHARE,
             clusters=there.clusters,
             seed=there.seed,
             **about,
@@ -241,7 +242,7 @@ def length_results(weighed: Weighed) -> Iterator[Result]:
         rows,
         explained,
         why_none="no two pairs differ in log-ratio and in length; give more comparisons",
-        scale=(0.0, 1.0),
+        scale=SHARE,
         clusters=there.clusters,
         seed=there.seed,
         **about,

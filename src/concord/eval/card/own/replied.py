@@ -15,7 +15,7 @@ from concord.eval.costs.generalisation import gap_results, robustness_results
 from concord.eval.order.length_control import gap_warning, length_control_results
 from concord.eval.order.reward import reward_results
 from concord.eval.order.winrate import Judged, judge_both, win_rate_results
-from concord.eval.reckoning import complete_result, described
+from concord.eval.reckoning import SHARE, complete_result, described, found_from
 from concord.eval.replies import preferred, scored, text_results
 from concord.eval.replies.similarity import similarity_results
 from concord.feedback import Pair, PairJudge
@@ -150,6 +150,10 @@ def won(found: Replied, judge: Feedback | PairJudge | None, feedback: Feedback |
         None if pair is None else (float(len(_text(pair.first))), float(len(_text(pair.second))))
         for pair in pairs
     ]
+    how = "from a win rate of one half, both orders averaged"
+    about = described(how, unit="pairs", challenge=Challenge.EFFICACY)
+    even = [None if one is None else one - 0.5 for one in means]
+    results.append(found_from("win_rate_averaged", even, seed=found.seed, **about))
     results += length_control_results(means, sizes, seed=found.seed)
     return [replace(one, at={**one.at, "against": against}) for one in results]
 
@@ -250,7 +254,7 @@ def texts(found: Replied, feedback: Feedback | None) -> list[Result]:
         rows,
         explained,
         why_none=why,
-        scale=(0.0, 1.0),
+        scale=SHARE,
         seed=found.seed,
         **about,
     )

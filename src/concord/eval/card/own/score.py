@@ -13,7 +13,7 @@ from os import PathLike
 from typing import Any, ClassVar, cast
 
 from concord.errors import NOTHING, InputError, Said, explain
-from concord.eval.card.common import NO_SCORE, counted, making, missing, placed, weights
+from concord.eval.card.common import NO_SCORE, counted, making, missing, placed, sure, weights
 from concord.eval.card.leaves import covered
 from concord.eval.card.own.asked import Asking, Compared, Measured, Metered, Rated, SetSettings
 from concord.eval.card.own.likelihoods import (
@@ -39,7 +39,7 @@ from concord.eval.card.own.sets import EvalSet, left_out, measure_set, read_sets
 from concord.eval.card.records import Tell
 from concord.eval.costs.divergence import kl_to_start
 from concord.eval.costs.tax import tax_results
-from concord.eval.reckoning import Labels, described, difference_result, mean_result
+from concord.eval.reckoning import SHARE, Labels, described, difference_result, found_from, gaps, mean_result
 from concord.eval.trust import judge_record, judge_trust
 from concord.feedback import PairJudge
 from concord.formats import DataLike, OnBadRow, Reading, open_items
@@ -113,6 +113,11 @@ class _Own:
     def weighs(self) -> bool:
         """Whether the policy says how likely given replies are."""
         return Capability.SCORE in self.policy.capabilities
+
+    @property
+    def itself(self) -> bool:
+        """Whether the base is the policy itself, from which it differs by nothing."""
+        return self.base is not None and self.base.id == self.policy.id
 
     @property
     def before(self) -> Metered | None:
@@ -258,9 +263,16 @@ def _score_sets(held: Sequence[EvalSet], own: _Own) -> int:
             clusters[one.name] = ours.clusters
         else:
             own.results.append(_changed(one, ours, theirs, own))
+            apart = gaps(ours.values, theirs.values)
+            own.results.append(
+                _found_from("change", one.name, apart, ours.clusters, own, challenge=one.shape.challenge)
+            )
     if after:
-        same = own.base is not None and own.base.id == own.policy.id
-        own.results += tax_results(before, after, same=same, clusters=clusters, seed=own.settings.seed)
+        own.results += tax_results(
+            before, after, same=own.itself, clusters=clusters, seed=own.settings.seed, scale=SHARE
+        )
+        for name, theirs in before.items():
+            own.results.append(_found_from("tax", name, gaps(theirs, after[name]), clusters[name], own))
     return len(after)
 
 
@@ -274,8 +286,30 @@ def _changed(one: EvalSet, ours: Measured, theirs: Measured, own: _Own) -> Resul
         at={"set": one.name},
     )
     return difference_result(
-        "change", ours.values, theirs.values, clusters=ours.clusters, seed=own.settings.seed, **about
+        "change",
+        ours.values,
+        theirs.values,
+        clusters=ours.clusters,
+        same=own.itself,
+        seed=own.settings.seed,
+        scale=ours.scale and ours.scale.apart,
+        **about,
     )
+
+
+def _found_from(
+    of: str,
+    name: str,
+    apart: Sequence[float | None],
+    clusters: Sequence[Labels],
+    own: _Own,
+    *,
+    challenge: Challenge = Challenge.TAX,
+) -> Result:
+    """How small a difference from the base this set would have shown."""
+    how = "between the model and its base, on the same items"
+    about = described(how, unit="items", challenge=challenge, at={"set": name})
+    return found_from(of, apart, clusters=clusters, seed=own.settings.seed, **about)
 
 
 def _unread(results: Sequence[Result]) -> Iterator[str]:
@@ -403,7 +437,8 @@ def _spent(taxed: int, found: Replied | None, own: _Own) -> list[Result]:
         )
         results.append(mean_result("reply_tokens", tokens, seed=own.settings.seed, **about))
     if (count := weights(own.policy.policy)) is not None:
-        results.append(counted("weights", count, "weights of the policy"))
+        how = "weights of the policy"
+        results.append(counted("weights", count, how, Challenge.EFFICIENCY, unit="models"))
     results += making(own.settings.ledger)
     if not taxed:
         why = "no ability was tested before and after; give a base, and sets such as MMLU, GSM8K or IFEval"
@@ -444,16 +479,17 @@ def _card(found: Replied | None, own: _Own) -> Scorecard:
     usage = own.policy.usage + (own.base.usage if own.base else Usage())
     own.warnings += _missed(own)
     own.tell(1.0, "done")
+    results = sure(own.results)
     return Scorecard(
         model=own.policy.id,
-        results=tuple(own.results),
+        results=results,
         base=own.base.id if own.base else None,
         seed=own.settings.seed,
         data=own.data,
         ledger=Ledger(usage=usage, models_loaded=1 + (own.base is not None)),
         judges=tuple(own.judges),
-        leaves_covered=covered(own.results),
-        kl_to_base=next((one for one in own.results if one.name == "kl_per_reply"), None),
+        leaves_covered=covered(results),
+        kl_to_base=next((one for one in results if one.name == "kl_per_reply"), None),
         length=lengths,
         warnings=tuple(own.warnings),
     )
