@@ -34,8 +34,8 @@ NO_JUDGE = "nobody judges replies; give a judge, or a feedback in its place"
 NO_SCORE = "the policy does not say how likely given replies are; take local weights, or an echoing endpoint"
 """Why nothing is said of likelihoods."""
 
-
 _UNLOGGED = "only whoever made the model knows; give its run, or the ledger of that"
+_COUNTED = "counted, so it has no interval"
 
 
 def missing(
@@ -62,15 +62,12 @@ def missing(
     )
 
 
-_COUNTED = "counted, so it has no interval"
-
-
 def counted(
     name: str, value: float, how: str, challenge: Challenge, *, unit: str, higher: bool | None = None
 ) -> Result:
     """A number that was counted and not sampled, and says so in place of an interval."""
     about = described(f"{how}; {_COUNTED}", unit=unit, challenge=challenge, higher=higher)
-    return Result(name=name, value=value, n=1, **about)
+    return Result(name=name, value=float(value), n=1, **about)
 
 
 def sure(results: Iterable[Result]) -> tuple[Result, ...]:
@@ -112,8 +109,7 @@ def making(ledger: Ledger | None) -> list[Result]:
         if value is None:
             found.append(missing(f"run_{name}", Challenge.EFFICIENCY, _UNLOGGED, unit="runs", higher=False))
         else:
-            kept = counted(f"run_{name}", value, how, Challenge.EFFICIENCY, unit="runs", higher=False)
-            found.append(kept)
+            found.append(counted(f"run_{name}", value, how, Challenge.EFFICIENCY, unit="runs", higher=False))
     why = "this needs runs on growing shares of the data, as a study makes them; one model shows no curve"
     return [
         *found,

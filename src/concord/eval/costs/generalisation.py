@@ -33,6 +33,7 @@ from concord.eval.reckoning import (
     check_alike,
     difference,
     difference_result,
+    gaps,
     level,
     measured,
     outcome_result,
@@ -117,7 +118,7 @@ def gap_results(
     _check_splits(inside, scores)
     shared = clusters or {}
     levels: About = {**_ABOUT, "higher_is_better": higher_is_better}
-    gaps: About = {**_ABOUT, "higher_is_better": not higher_is_better}
+    lower: About = {**_ABOUT, "higher_is_better": not higher_is_better}
     found: list[Result] = []
     scale = scale_of(*scores.values())
     for split, values in scores.items():
@@ -127,7 +128,7 @@ def gap_results(
         if split != inside:
             both = {inside: scores[inside], split: scores[split]}
             how = f"mean {metric} on {inside} less that on {split}"
-            about = {**gaps, "how": how, "at": {"split": split}}
+            about = {**lower, "how": how, "at": {"split": split}}
             sides = _sides(both, shared, scale, seed)
             found.append(_told("generalisation_gap", sides, both, _gap, **about))
     about = {**levels, "how": f"mean {metric} on the split where it is worst; chance alone makes it worse"}
@@ -187,8 +188,7 @@ def robustness_results(
     found: dict[str, Result] = {}
     for split, after in aligned.items():
         check_alike(f"scores of {split} by the two models differ in number", after, base[split])
-        pairs = zip(after, base[split], strict=True)
-        gains[split] = [None if one is None or two is None else one - two for one, two in pairs]
+        gains[split] = gaps(after, base[split])
         at, labels = {"split": split}, shared.get(split, ())
         how = "mean score of the aligned model less that of its base, on the same items"
         about: About = {**_ABOUT, "how": how, "at": at, "higher_is_better": True}

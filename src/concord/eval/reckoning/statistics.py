@@ -79,6 +79,7 @@ ALIKE = 12
 _REDRAWN = 1_000  # resamples of a statistic, each of which calls a function; a standard error needs no more
 _SILENT = 0.05  # of these may have no value
 _SILENCE = "the statistic has no value"
+_NO_INTERVAL = "no interval: "
 
 
 class About(TypedDict, total=False):
@@ -324,9 +325,6 @@ def statistic_result(
     elif not interval.startswith(_SILENCE):
         interval = _with_extremes(rows, statistic, value, design, scale) or interval
     return _result(name, value, len(rows), interval, failures=0, about=about)
-
-
-_NO_INTERVAL = "no interval: "
 
 
 def without_interval(how: str, why: str) -> str:
