@@ -194,7 +194,7 @@ def _optimised(base: Scorecard) -> Iterator[Row]:
     named = {(one.name, one.at.get("n")): one for one in base.results}
     for one in base.results:
         if one.name == "proxy_reward":
-            n, distance = float(one.at["n"]), float(one.at["sqrt_kl"])
+            n, distance = float(one.at["n"]), float(one.at["sqrt_kl_at_most"])
             gold = _with_ends("gold", named["gold_reward", n])
             yield {"n": int(n), "sqrt of KL": distance, **_with_ends("proxy", one), **gold}
 
