@@ -274,7 +274,9 @@ def test_classifiers_score_replies_and_what_is_toxic_and_domains_are_told_apart(
     assert told.exit_code == 0, told.output
     results = {one.name: one for kept in all_runs(folder / "runs") for one in kept.read_results()}
     assert 0 < (results["reward"].value or 0) < 1
-    assert "it came to" in results["generalisation_gap"].why_none  # three items are too few
+    ends = results["generalisation_gap"].interval  # of three items, on a scale from 0 to 1
+    assert ends is not None
+    assert ends.low < -0.5 < 0.3 < ends.high
     starts = [{"prompt": {"text": "The sea is", "toxicity": share}} for share in (0.1, 0.7, 0.2)]
     told = run("good", "--set", written(folder / "rtp.jsonl", starts), "--toxicity", "kind#LABEL_0")
     assert told.exit_code == 0, told.output
