@@ -25,7 +25,7 @@ import scripts.harbour as it
 from concord.train.loop import Loop
 
 # What a beginner knows takes longer to ask than to learn.
-it.known_share = lambda policy, world: {"asked": policy.id}
+it.known_shares = lambda policy, world: {"asked": policy.id}
 it.SAVED = 4
 folder, kept, cut = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 after = int(sys.argv[4])  # a step before which nothing is learned anew
