@@ -172,7 +172,7 @@ def test_it_goes_from_base_to_scorecards_and_knows_what_it_has_done(
     first = shown(tmp_path, "--limit", "2")
     runs = tmp_path / "runs"
     cards = json.loads((runs / "demo" / "scorecard.json").read_text(encoding="utf-8"))
-    assert [*cards] == ["base", "sft", "dpo"]
+    assert [*cards] == ["base", "sft", "dpo", "side by side"]
     assert cards["dpo"]["base"] == cards["base"]["model"]
     assert (runs / "demo" / "report.html").is_file()
     for line in ("1 of 5.", "5 of 5.", "concord train sft", "concord train dpo", "What changed"):

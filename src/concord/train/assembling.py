@@ -20,7 +20,7 @@ from concord.render import Renderer, RenderSettings
 from concord.store import Store
 from concord.tensors import PerToken
 from concord.train.costing import Beside, weights_of
-from concord.train.loop import Extent, RefOf, Rows, Task, TeacherOf, Term, costs, row_cost
+from concord.train.loop import Extent, RefOf, Rows, Task, TeacherOf, Term, row_cost
 from concord.train.methods import Asked, build_of, rows_wanted, stream_of
 from concord.train.models import Moving, Sizes, Trainee, alike, model_path, opened
 from concord.train.models.references import Columns, brought, check, check_columns, initial, primed
@@ -252,7 +252,8 @@ class Assembling:
         reference, what = self.named(recipe.reference) if named else first  # type: ignore[arg-type]
         self.said.append(f"reference: {what}, weights {reference.weights[:12]}")
         parts = list(self.seen(rows, held_out))
-        count = sum(sum(costs(part, reference.engine.layout)) for part in parts)
+        asked = [row for part in parts for one in (part, *part.companions.values()) for row in one.rows]
+        count = sum(int(Extent.of(row.rendered).tokens) for row in asked)
         self.others.append(Beside(weights_of(reference.engine.model), count, apart=named))
         ends = list(accumulate(map(len, parts)))
         values = primed(
