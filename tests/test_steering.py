@@ -58,7 +58,7 @@ def test_the_same_requests_are_asked_under_each_prompt_and_under_none() -> None:
     policy = Scripted("yes.")
     assert said(policy, ASKED[:2], 2) == [["yes.", "yes."]] * 2
     policy.asks.clear()
-    [*table(policy, ASKED, 1)]
+    assert [*table(policy, ASKED, 1)]
     heard = policy.asks
     assert len(heard) == (len(SYSTEMS) + 1) * len(ASKED)
     systems = [ask.messages[0].text for ask in heard if ask.messages[0].role == "system"]
